@@ -1,0 +1,109 @@
+import type { Code } from "@connectrpc/connect";
+import { Code as RpcCode } from "@connectrpc/connect";
+
+/** A request field that breaks a rule: a snake_case path such as "chunks[3].size_bytes", and the rule in English. */
+export interface FieldViolation {
+  readonly field: string;
+  readonly rule: string;
+}
+
+/** A limit that was passed: whose ("user:<user_id>") and by how much, in English. */
+export interface QuotaViolation {
+  readonly subject: string;
+  readonly description: string;
+}
+
+export interface RpcErrorInit {
+  readonly code: Code;
+  /** A value of the service's ErrorReason; left out where no reason exists (INTERNAL, CANCELLED, ...). */
+  readonly reason?: string;
+  /** Goes to the client as it is: never SQL, hosts, stacks or secrets. */
+  readonly message: string;
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly violations?: readonly FieldViolation[];
+  readonly retryAfterMs?: number;
+  readonly quota?: readonly QuotaViolation[];
+  readonly cause?: unknown;
+}
+
+/**
+ * The only error that reaches a client with its own words. Whatever else a handler throws is mapped by
+ * `toRpcError` and tells the client nothing but a code. `cause` goes to the log, never to the client.
+ */
+export class RpcError extends Error {
+  override readonly name = "RpcError";
+  readonly code: Code;
+  readonly reason: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly violations: readonly FieldViolation[];
+  readonly retryAfterMs: number | undefined;
+  readonly quotaViolations: readonly QuotaViolation[];
+
+  constructor(init: RpcErrorInit) {
+    super(init.message, init.cause === undefined ? undefined : { cause: init.cause });
+    this.code = init.code;
+    this.reason = init.reason;
+    this.metadata = init.metadata ?? {};
+    this.violations = init.violations ?? [];
+    this.retryAfterMs = init.retryAfterMs;
+    this.quotaViolations = init.quota ?? [];
+  }
+}
+
+export interface ErrorExtra {
+  readonly metadata?: Readonly<Record<string, string>>;
+  readonly retryAfterMs?: number;
+  readonly quota?: readonly QuotaViolation[];
+  readonly cause?: unknown;
+}
+
+/**
+ * The error maker of one service, bound to its generated ErrorReason: `export const authError = errorsOf(ErrorReason)`.
+ * A reason that the contract does not document does not compile.
+ */
+export function errorsOf<R extends object>(
+  _reasons: R,
+): (code: Code, reason: keyof R & string, message: string, extra?: ErrorExtra) => RpcError {
+  return (code, reason, message, extra = {}) => new RpcError({ code, reason, message, ...extra });
+}
+
+/** INVALID_ARGUMENT / INVALID_FIELD with google.rpc.BadRequest; the message names every field and its rule. */
+export function invalidArgument(violations: readonly FieldViolation[]): RpcError {
+  return new RpcError({
+    code: RpcCode.InvalidArgument,
+    reason: "INVALID_FIELD",
+    message: violations.map((violation) => `${violation.field} ${violation.rule}`).join("; "),
+    violations,
+  });
+}
+
+/** UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID. */
+export function unauthenticated(reason: "TOKEN_MISSING" | "TOKEN_INVALID", message: string, cause?: unknown): RpcError {
+  return new RpcError({ code: RpcCode.Unauthenticated, reason, message, cause });
+}
+
+/** PERMISSION_DENIED / ACCESS_DENIED. */
+export function accessDenied(message: string): RpcError {
+  return new RpcError({ code: RpcCode.PermissionDenied, reason: "ACCESS_DENIED", message });
+}
+
+/** RESOURCE_EXHAUSTED / OVERLOADED with RetryInfo: a bounded resource is full, nothing was done. */
+export function overloaded(message: string, retryAfterMs: number, cause?: unknown): RpcError {
+  return new RpcError({ code: RpcCode.ResourceExhausted, reason: "OVERLOADED", message, retryAfterMs, cause });
+}
+
+/** UNAVAILABLE / DEPENDENCY_UNAVAILABLE with RetryInfo: the database, the broker or another service is down. */
+export function dependencyUnavailable(message: string, cause?: unknown): RpcError {
+  return new RpcError({
+    code: RpcCode.Unavailable,
+    reason: "DEPENDENCY_UNAVAILABLE",
+    message,
+    retryAfterMs: 1_000,
+    cause,
+  });
+}
+
+/** What an unexpected error looks like from outside. */
+export function internalError(cause: unknown): RpcError {
+  return new RpcError({ code: RpcCode.Internal, message: "internal error", cause });
+}
