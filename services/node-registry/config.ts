@@ -1,0 +1,27 @@
+import { loadConfig } from "#platform/config/load-config.ts";
+import { serviceConfigShape } from "#platform/config/service-config.ts";
+import { duration, flag, integer, port, stringList } from "#platform/config/types.ts";
+
+const shape = {
+  ...serviceConfigShape("node-registry"),
+  NODE_EDGE_PORT: port().default(7443),
+  /** Names and addresses of the server certificate besides localhost, 127.0.0.1 and ::1. */
+  NODE_EDGE_NAMES: stringList().default([]),
+  NODE_HEARTBEAT_INTERVAL: duration({ min: 100, max: 3_600_000 }).default(15_000),
+  NODE_LEASE_TTL: duration({ min: 1_000, max: 86_400_000 }).default(60_000),
+  /** Heartbeats that come faster are answered and folded; 0 switches this and the limit of 50 per second off. */
+  NODE_HEARTBEAT_MIN_INTERVAL: duration({ max: 60_000 }).default(1_000),
+  /** Open heartbeat streams of one node; a newer one supersedes the older anyway, this bounds the overlap. */
+  NODE_MAX_STREAMS: integer({ min: 1, max: 100 }).default(4),
+  NODE_ALLOW_PRIVATE_ADDRESSES: flag().default(false),
+  /** How long a new node counts as new: placement gives such nodes a small share. */
+  NODE_PROBATION_PERIOD: duration().default(24 * 3_600_000),
+  NODE_CERTIFICATE_TTL: duration({ min: 60_000, max: 365 * 86_400_000 }).default(30 * 86_400_000),
+};
+
+export type NodeRegistryConfig = ReturnType<typeof loadNodeRegistryConfig>;
+
+/** The only reader of the environment in this service. */
+export function loadNodeRegistryConfig(env = process.env) {
+  return loadConfig(shape, env);
+}

@@ -1,0 +1,53 @@
+import type { Client, ServiceImpl } from "@connectrpc/connect";
+import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
+import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import type { Outbox } from "#platform/outbox/outbox.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { RpcService } from "#platform/rpc/service.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { NodeRegistryConfig } from "./config.ts";
+import type { NetworkView } from "./directory/network-view.ts";
+
+/** What every room of the node-registry is built on: a plain object, made once in `service.ts`. */
+export interface Deps {
+  readonly config: NodeRegistryConfig;
+  /** This process among those that share the database; new at every start. */
+  readonly instanceId: string;
+  readonly pool: Pool;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  /** From 0 (included) to 1, for jitter and weighted draws; not for secrets. */
+  readonly random: () => number;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly view: NetworkView;
+  readonly userQuota: Client<typeof UserQuotaService>;
+}
+
+/** RPCs of NodeService that the chunk rooms answer. */
+export type NodeChunkRpcs = Pick<
+  ServiceImpl<typeof NodeService>,
+  "reportStoredChunks" | "reportDeletedChunks" | "reportLostChunks" | "reportChunkDigests" | "reportBucket"
+>;
+
+/** What the chunk rooms bring to the service: `createChunkRooms(deps)` in chunks/chunk-rooms.ts. */
+export interface ChunkRooms {
+  /** Services on the internal port (ChunkService). */
+  readonly services: readonly RpcService[];
+  readonly nodeRpcs: NodeChunkRpcs;
+  /**
+   * Commands due for this node, most urgent first. Called for every heartbeat, so it looks only into memory. `limit` is
+   * what fits into the answer (16 less the registry's own).
+   */
+  commandsFor(nodeId: string, limit: number): readonly NodeCommand[];
+  /** The chunk_digest and chunk_count of a heartbeat; called at most once per node and flush (250 ms), before it. */
+  onHeartbeat(
+    nodeId: string,
+    figures: { readonly chunkCount: bigint; readonly chunkDigest: Uint8Array | undefined },
+  ): void;
+  /** Starts the loops of the chunk rooms (expiry, release, event consumption, ...). */
+  startWorkers(signal: AbortSignal): Promise<AsyncDisposable>;
+}
