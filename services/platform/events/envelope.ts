@@ -1,0 +1,72 @@
+import { type MsgHdrs, headers as newHeaders } from "nats";
+
+/** What every event carries besides its payload: CloudEvents 1.0 attributes in binary mode, as NATS headers. */
+export interface Envelope {
+  eventId: string;
+  /** Full name of the protobuf message. */
+  type: string;
+  /** `/decentrastore/<service>` */
+  source: string;
+  /** The aggregate's id (`ce-subject`). */
+  key: string;
+  keyVersion: bigint;
+  /** The outbox id: rises within one source, with gaps. */
+  sequence: bigint;
+  time: Temporal.Instant;
+  traceparent?: string;
+}
+
+/** The event does not carry the headers that every event must carry, so it can never be applied. */
+export class MalformedEnvelopeError extends Error {
+  override readonly name = "MalformedEnvelopeError";
+}
+
+/** `Nats-Msg-Id` is the event id: a repeat within the stream's duplicate window is acknowledged, but not stored again. */
+export function envelopeHeaders(envelope: Envelope): MsgHdrs {
+  const all = newHeaders();
+  all.set("Nats-Msg-Id", envelope.eventId);
+  all.set("ce-specversion", "1.0");
+  all.set("ce-id", envelope.eventId);
+  all.set("ce-type", envelope.type);
+  all.set("ce-source", envelope.source);
+  all.set("ce-subject", envelope.key);
+  all.set("ce-time", envelope.time.toString());
+  all.set("ce-sequence", envelope.sequence.toString());
+  all.set("ce-keyversion", envelope.keyVersion.toString());
+  all.set("content-type", "application/protobuf");
+  if (envelope.traceparent !== undefined) all.set("traceparent", envelope.traceparent);
+  return all;
+}
+
+/** The reverse of `envelopeHeaders`. Throws MalformedEnvelopeError, which names the header. */
+export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
+  const traceparent = all?.get("traceparent");
+  return {
+    eventId: required(all, "ce-id", uuidPattern),
+    type: required(all, "ce-type"),
+    source: required(all, "ce-source"),
+    key: required(all, "ce-subject"),
+    keyVersion: BigInt(required(all, "ce-keyversion", integerPattern)),
+    sequence: BigInt(required(all, "ce-sequence", integerPattern)),
+    time: instantFrom(required(all, "ce-time")),
+    ...(traceparent ? { traceparent } : {}),
+  };
+}
+
+const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const integerPattern = /^-?\d{1,18}$/;
+
+function required(all: MsgHdrs | undefined, name: string, pattern?: RegExp): string {
+  const value = all?.get(name) ?? "";
+  if (value === "") throw new MalformedEnvelopeError(`header ${name} is missing`);
+  if (pattern !== undefined && !pattern.test(value)) throw new MalformedEnvelopeError(`header ${name} is malformed`);
+  return value;
+}
+
+function instantFrom(text: string): Temporal.Instant {
+  try {
+    return Temporal.Instant.from(text);
+  } catch (cause) {
+    throw new MalformedEnvelopeError("header ce-time is malformed", { cause });
+  }
+}

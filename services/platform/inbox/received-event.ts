@@ -1,0 +1,18 @@
+/** An event as a consumer sees it: its envelope, its payload still encoded, and where it lies in the stream. */
+export interface ReceivedEvent {
+  eventId: string;
+  /** Full name of the protobuf message; an unknown one is skipped by the consumer's `switch` (rolling upgrades). */
+  type: string;
+  subject: string;
+  /** The aggregate's id. Events of one key arrive in the order of `keyVersion`. */
+  key: string;
+  keyVersion: bigint;
+  /** The outbox id at the source: rises within one source, with gaps. */
+  sequence: bigint;
+  time: Temporal.Instant;
+  payload: Uint8Array;
+  streamSequence: bigint;
+  /** 1 at the first delivery. */
+  deliveries: number;
+  traceparent?: string;
+}

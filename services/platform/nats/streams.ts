@@ -1,0 +1,146 @@
+import {
+  DiscardPolicy,
+  NatsError,
+  nanos,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+} from "nats";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Nats } from "./connect.ts";
+
+const MINUTE = 60_000;
+const DAY = 24 * 60 * MINUTE;
+const MiB = 1024 * 1024;
+const GiB = 1024 * MiB;
+
+export type StreamName = "USERS" | "QUOTAS" | "NODES" | "CHUNKS" | "NODE_HEARTBEATS" | "DEAD_LETTERS";
+
+interface StreamDefinition {
+  readonly subjects: readonly string[];
+  /** The size at which a full stream refuses new events, which then wait in the outbox. */
+  readonly maxBytes: number;
+  readonly special?: Partial<StreamConfig>;
+}
+
+const nodeEvents = [
+  "registered",
+  "online",
+  "suspect",
+  "offline",
+  "state_changed",
+  "deregistered",
+  "proof_failed",
+  "reputation_changed",
+  "disqualified",
+];
+
+/** Which subjects lie in which stream. No two streams may overlap, so the heartbeats keep NODES from `node.>`. */
+export const streamDefinitions: Readonly<Record<StreamName, StreamDefinition>> = {
+  USERS: { subjects: ["decentrastore.user.>"], maxBytes: GiB },
+  QUOTAS: { subjects: ["decentrastore.quota.>"], maxBytes: GiB },
+  NODES: { subjects: nodeEvents.map((event) => `decentrastore.node.${event}.*`), maxBytes: 2 * GiB },
+  CHUNKS: { subjects: ["decentrastore.chunk.>", "decentrastore.upload.>"], maxBytes: 8 * GiB },
+  NODE_HEARTBEATS: {
+    subjects: ["decentrastore.node.heartbeat.*"],
+    maxBytes: GiB,
+    special: { max_msgs_per_subject: 1, discard: DiscardPolicy.Old },
+  },
+  DEAD_LETTERS: { subjects: ["decentrastore.dead.>"], maxBytes: GiB, special: { max_age: nanos(30 * DAY) } },
+};
+
+export interface StreamSettings {
+  maxBytes?: number;
+  /** Three in a cluster; one on a single server. */
+  replicas?: number;
+}
+
+export function streamConfig(
+  name: StreamName,
+  settings: StreamSettings = {},
+): Partial<StreamConfig> & { name: string } {
+  const definition = streamDefinitions[name];
+  return {
+    name,
+    subjects: [...definition.subjects],
+    storage: StorageType.File,
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.New,
+    max_age: nanos(3 * DAY),
+    duplicate_window: nanos(2 * MINUTE),
+    max_bytes: settings.maxBytes ?? definition.maxBytes,
+    num_replicas: settings.replicas ?? 1,
+    ...definition.special,
+  };
+}
+
+/** The stream that keeps this subject, by the definitions above. */
+export function streamOf(subject: string): StreamName | undefined {
+  for (const [name, { subjects }] of Object.entries(streamDefinitions)) {
+    if (subjects.some((pattern) => subjectMatches(pattern, subject))) return isStreamName(name) ? name : undefined;
+  }
+  return undefined;
+}
+
+export function isStreamName(name: string): name is StreamName {
+  return Object.hasOwn(streamDefinitions, name);
+}
+
+/** NATS subject matching: `*` is one word, `>` the rest. */
+export function subjectMatches(pattern: string, subject: string): boolean {
+  const wanted = pattern.split(".");
+  const words = subject.split(".");
+  for (const [index, word] of wanted.entries()) {
+    if (word === ">") return words.length > index;
+    if (words[index] === undefined || (word !== "*" && word !== words[index])) return false;
+  }
+  return words.length === wanted.length;
+}
+
+const STREAM_NOT_FOUND = 10059;
+const STREAM_NAME_IN_USE = 10058;
+const INSUFFICIENT_STORAGE = 10047;
+
+/** The error number of the JetStream API, where the error came from there. */
+export function jetStreamErrorCode(error: unknown): number | undefined {
+  return error instanceof NatsError ? error.api_error?.err_code : undefined;
+}
+
+/**
+ * The stream as it is now, made when it is missing. One that differs from its definition is kept as it is, with a
+ * warning: its limits may have been tuned by an operator.
+ */
+export async function ensureStream(
+  nats: Nats,
+  name: StreamName,
+  settings: StreamSettings,
+  log: Logger,
+): Promise<{ info: StreamInfo; isNew: boolean }> {
+  const { streams } = await nats.connection.jetstreamManager({ checkAPI: false });
+  try {
+    return { info: await streams.info(name), isNew: false };
+  } catch (error) {
+    if (jetStreamErrorCode(error) !== STREAM_NOT_FOUND) throw error;
+  }
+  let config = streamConfig(name, settings);
+  for (;;) {
+    try {
+      const info = await streams.add(config);
+      log.info({ stream: name, maxBytes: config.max_bytes }, "made a JetStream stream");
+      return { info, isNew: true };
+    } catch (error) {
+      const code = jetStreamErrorCode(error);
+      // Somebody else was quicker, with other limits.
+      if (code === STREAM_NAME_IN_USE) return { info: await streams.info(name), isNew: false };
+      // max_bytes is reserved in full; a smaller disk gets a smaller stream, down to a size that is of no use.
+      const smaller = Math.floor((config.max_bytes ?? 0) / 2);
+      if (code !== INSUFFICIENT_STORAGE || smaller < MiB) throw error;
+      log.warn(
+        { stream: name, maxBytes: smaller },
+        "the NATS server has too little storage for the stream, halving it",
+      );
+      config = { ...config, max_bytes: smaller };
+    }
+  }
+}

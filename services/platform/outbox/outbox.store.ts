@@ -1,0 +1,22 @@
+import type { Connection } from "#platform/postgres/pool.ts";
+import { byteaArray, int8Array, sql, textArray, uuidArray } from "#platform/postgres/sql.ts";
+import type { OutboxEvent } from "./outbox.ts";
+
+/**
+ * Inserts in the order of the array, in one statement: `with ordinality` fixes the order in which ids are drawn, and the
+ * id order is the delivery order within a key.
+ */
+export async function insertOutboxRows(tx: Connection, schema: string, events: readonly OutboxEvent[]): Promise<void> {
+  await tx.query(sql.unsafe`
+    insert into ${sql.identifier([schema, "outbox"])} (event_id, subject, key, key_version, type, payload)
+    select event_id, subject, key, key_version, type, payload
+    from unnest(
+      ${uuidArray(events.map((event) => event.eventId))},
+      ${textArray(events.map((event) => event.subject))},
+      ${textArray(events.map((event) => event.key))},
+      ${int8Array(events.map((event) => event.keyVersion))},
+      ${textArray(events.map((event) => event.type))},
+      ${byteaArray(events.map((event) => Buffer.from(event.payload)))}
+    ) with ordinality as event (event_id, subject, key, key_version, type, payload, position)
+    order by position`);
+}

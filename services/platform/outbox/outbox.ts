@@ -1,0 +1,80 @@
+import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import type { Connection, Pool, Transaction } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import { uuidv7 } from "#platform/time/uuid.ts";
+import { insertOutboxRows } from "./outbox.store.ts";
+
+/** A domain event, ready to be stored beside the change that it tells of. */
+export interface OutboxEvent {
+  eventId: string;
+  /** The whole NATS subject, with the `decentrastore.` prefix. */
+  subject: string;
+  /** The aggregate's id: events of one key are delivered in the order in which they were appended. */
+  key: string;
+  /** The aggregate's own counter: 1 first, without gaps. */
+  keyVersion: bigint;
+  /** Full name of the protobuf message. */
+  type: string;
+  payload: Uint8Array;
+}
+
+export interface EventAddress {
+  subject: string;
+  key: string;
+  keyVersion: bigint;
+  clock: Clock;
+}
+
+/** Encodes the message and gives it a time-ordered id (UUIDv7). Touches nothing, so a retried transaction may call it again. */
+export function newEvent<D extends DescMessage>(schema: D, at: EventAddress, init: MessageInitShape<D>): OutboxEvent {
+  return {
+    eventId: uuidv7(at.clock),
+    subject: at.subject,
+    key: at.key,
+    keyVersion: at.keyVersion,
+    type: schema.typeName,
+    payload: toBinary(schema, create(schema, init)),
+  };
+}
+
+/**
+ * Where a service puts its events. `append` writes them in the caller's transaction with one statement, so that a change
+ * and its events commit together or not at all. Append after taking the row lock of the aggregate: only then the order
+ * of ids is the order of commits within a key, on which the relay relies.
+ */
+export interface Outbox {
+  append(tx: Connection, events: readonly OutboxEvent[]): Promise<void>;
+  /** Tells the relay of this process, if there is one, that rows were committed. Never fails, costs nothing. */
+  wake(): void;
+  /** Registers what `wake` calls (the relay); the answer takes it back. */
+  onWake(listener: () => void): () => void;
+}
+
+export function createOutbox(schema: string): Outbox {
+  const listeners = new Set<() => void>();
+  return {
+    append: async (tx, events) => {
+      if (events.length > 0) await insertOutboxRows(tx, schema, events);
+    },
+    wake: () => {
+      for (const listener of listeners) listener();
+    },
+    onWake: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/**
+ * One transaction whose events leave at once: the relay is woken after the commit instead of finding the rows by polling.
+ * Slonik calls `work` again after a serialization failure or a deadlock, so `work` touches nothing but the database.
+ */
+export async function transact<T>(
+  deps: { pool: Pool; outbox: Outbox },
+  work: (tx: Transaction) => Promise<T>,
+): Promise<T> {
+  const result = await deps.pool.transaction(work);
+  deps.outbox.wake();
+  return result;
+}
