@@ -56,8 +56,10 @@ function assertMeaningful(name: string, method: DescMethod, entry: Access): void
   if ((entry.caller === AccessCaller.SERVICE) !== (entry.scope !== "")) {
     throw new Error(`${name}: SERVICE needs a scope, and no other caller has one`);
   }
-  if (entry.caller === AccessCaller.SELF && method.input.field.userId === undefined) {
-    throw new Error(`${name} declares SELF, but ${method.input.typeName} has no user_id`);
+  if (entry.caller !== AccessCaller.SELF) return;
+  if (method.input.field.userId === undefined) throw new Error(`${name} declares SELF without a user_id to compare`);
+  if (method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming") {
+    throw new Error(`${name} declares SELF, but a stream of requests may name several users`);
   }
 }
 

@@ -1,0 +1,79 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { anyPack } from "@bufbuild/protobuf/wkt";
+import { ConnectError } from "@connectrpc/connect";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  QuotaFailureSchema,
+  RetryInfoSchema,
+} from "#gen/google/rpc/error_details_pb.ts";
+import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
+import { RpcError } from "./errors.ts";
+import { fromDuration, toDuration } from "./time.ts";
+
+const ERROR_DOMAIN = "decentrastore";
+
+/** The error with its google.rpc details as Connect sends it: in the JSON body, or in grpc-status-details-bin. */
+export function toConnectError(error: RpcError): ConnectError {
+  const details: ConstructorParameters<typeof ConnectError>[3] = detailsOf(error).map(({ desc, message }) => ({
+    desc,
+    value: message,
+  }));
+  return new ConnectError(error.message, error.code, undefined, details, error);
+}
+
+/** The value of the trailer grpc-status-details-bin; undefined where there is nothing to add to code and message. */
+export function toStatusDetails(error: RpcError): Uint8Array | undefined {
+  const details = detailsOf(error);
+  if (details.length === 0) return undefined;
+  const packed = details.map(({ desc, message }) => anyPack(desc, message));
+  return toBinary(StatusSchema, create(StatusSchema, { code: error.code, message: error.message, details: packed }));
+}
+
+/**
+ * The error of another service as our own: code, message, reason and details unchanged, so that a client cannot tell
+ * which service refused. Anything else than an answered error (connection refused, ...) comes back as it is.
+ */
+export function passOn(error: unknown): unknown {
+  if (error instanceof RpcError || !(error instanceof ConnectError) || !error.isWireError) return error;
+  const info = error.findDetails(ErrorInfoSchema)[0];
+  const retry = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  const violations = error.findDetails(BadRequestSchema).flatMap((detail) => detail.fieldViolations);
+  const quota = error.findDetails(QuotaFailureSchema).flatMap((detail) => detail.violations);
+  return new RpcError({
+    code: error.code,
+    message: error.rawMessage,
+    ...(info === undefined ? {} : { reason: info.reason, metadata: info.metadata }),
+    ...(retry === undefined ? {} : { retryAfterMs: fromDuration(retry) }),
+    violations: violations.map(({ field, description }) => ({ field, rule: description })),
+    quota: quota.map(({ subject, description }) => ({ subject, description })),
+    cause: error,
+  });
+}
+
+function detailsOf(error: RpcError) {
+  return [...infoOf(error), ...badRequestOf(error), ...retryOf(error), ...quotaOf(error)];
+}
+
+function infoOf(error: RpcError) {
+  if (error.reason === undefined) return [];
+  const init = { reason: error.reason, domain: ERROR_DOMAIN, metadata: { ...error.metadata } };
+  return [{ desc: ErrorInfoSchema, message: create(ErrorInfoSchema, init) }];
+}
+
+function badRequestOf(error: RpcError) {
+  if (error.violations.length === 0) return [];
+  const fieldViolations = error.violations.map(({ field, rule }) => ({ field, description: rule }));
+  return [{ desc: BadRequestSchema, message: create(BadRequestSchema, { fieldViolations }) }];
+}
+
+function retryOf(error: RpcError) {
+  if (error.retryAfterMs === undefined) return [];
+  return [{ desc: RetryInfoSchema, message: create(RetryInfoSchema, { retryDelay: toDuration(error.retryAfterMs) }) }];
+}
+
+function quotaOf(error: RpcError) {
+  if (error.quotaViolations.length === 0) return [];
+  const violations = error.quotaViolations.map(({ subject, description }) => ({ subject, description }));
+  return [{ desc: QuotaFailureSchema, message: create(QuotaFailureSchema, { violations }) }];
+}

@@ -1,0 +1,140 @@
+import type { DescMethod } from "@bufbuild/protobuf";
+import type { HandlerContext, MethodImplSpec, ServiceImplSpec } from "@connectrpc/connect";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import { accessRuleOf } from "./access.ts";
+import { Call, callIn, type MethodPolicy, rememberCall } from "./call.ts";
+import type { CallContext } from "./call-context.ts";
+import { type CallLog, createCallLog } from "./call-log.ts";
+import { type Caller, callerKey } from "./caller.ts";
+import type { RpcError } from "./errors.ts";
+import type { RpcService } from "./service.ts";
+import { stoppingError } from "./stream-scope.ts";
+import { policeBidiStreaming, policeClientStreaming, policeServerStreaming } from "./streaming.ts";
+import { toRpcError } from "./to-rpc-error.ts";
+import { policeUnary } from "./unary.ts";
+
+export interface PolicyOptions {
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly clock: Clock;
+  /** Who calls; throws an RpcError for bad credentials. Not asked for PUBLIC RPCs. */
+  readonly identify: (context: HandlerContext) => Caller | Promise<Caller>;
+  /** Turns the mapped error into what the transport throws or sends. */
+  readonly toTransportError: (error: RpcError) => unknown;
+  /** When aborted, every open stream ends with UNAVAILABLE; unary calls go on to their end. */
+  readonly stopping: AbortSignal;
+  /** For unary calls whose client sets no deadline. Streams have none. */
+  readonly unaryDeadlineMs?: number;
+  /** How long an aborted stream may go on answering what it has read. */
+  readonly streamGraceMs?: number;
+}
+
+export interface PolicyDeps {
+  readonly calls: CallLog;
+  readonly toTransportError: (error: RpcError) => unknown;
+  readonly unaryDeadlineMs: number;
+  readonly maxUnaryDeadlineMs: number;
+  readonly streamGraceMs: number;
+  readonly stopping: AbortSignal;
+  readonly openStreams: Set<CallContext>;
+}
+
+export interface PolicedService {
+  readonly service: RpcService["service"];
+  /** The handlers with the policy around them; they refuse contexts that `admit` has not seen. */
+  readonly spec: ServiceImplSpec;
+  /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
+  admit(context: HandlerContext): void | Promise<void>;
+  /** Logs a call that was admitted but whose request the transport refused (malformed, too large, cut off). */
+  refused(context: HandlerContext, error: unknown): void;
+}
+
+const UNARY_DEADLINE_MS = 30_000;
+// A client may ask for more than the default, but not keep a handler for a day.
+const MAX_UNARY_DEADLINE_MS = 600_000;
+const STREAM_GRACE_MS = 1_000;
+
+/**
+ * What stands around every handler, in this order: identity, access, deadline, the handler, error mapping, the log line
+ * and metrics. These are wrappers and not Connect interceptors, so that grpc-js calls go through the same code.
+ */
+export function createPolicy(options: PolicyOptions): (service: RpcService) => PolicedService {
+  const { clock, stopping } = options;
+  const deps: PolicyDeps = {
+    calls: createCallLog(options),
+    toTransportError: options.toTransportError,
+    unaryDeadlineMs: options.unaryDeadlineMs ?? UNARY_DEADLINE_MS,
+    maxUnaryDeadlineMs: MAX_UNARY_DEADLINE_MS,
+    streamGraceMs: options.streamGraceMs ?? STREAM_GRACE_MS,
+    stopping,
+    openStreams: new Set(),
+  };
+  stopping.addEventListener("abort", () => {
+    for (const context of deps.openStreams) context.abort(stoppingError());
+  });
+
+  return (service) => {
+    const policies = new Map<DescMethod, MethodPolicy>();
+    const methods: ServiceImplSpec["methods"] = {};
+    for (const [localName, spec] of Object.entries(service.spec.methods)) {
+      const isHighRate = service.highRate.has(localName);
+      policies.set(spec.method, policyOf(spec.method, isHighRate));
+      methods[localName] = police(spec, deps);
+    }
+    const admit = (context: HandlerContext) => {
+      const policy = policies.get(context.method);
+      if (policy === undefined)
+        throw new Error(`${context.method.name} is not a method of ${service.service.typeName}`);
+      const call = new Call(policy, context, clock.monotonicMs());
+      rememberCall(context, call);
+      return admitCall(call, options, deps);
+    };
+    const refused = (context: HandlerContext, error: unknown) => {
+      const call = callIn(context);
+      if (!call.isStarted) deps.calls.finished(call, toRpcError(error, context));
+    };
+    return { service: service.service, spec: { service: service.service, methods }, admit, refused };
+  };
+}
+
+function policyOf(method: DescMethod, isHighRate: boolean): MethodPolicy {
+  return { method, name: `${method.parent.typeName}/${method.name}`, rule: accessRuleOf(method), isHighRate };
+}
+
+function admitCall(call: Call, options: PolicyOptions, deps: PolicyDeps): void | Promise<void> {
+  const { rule } = call.policy;
+  if (rule.isPublic) return;
+  const refuse = (error: unknown): never => {
+    const mapped = toRpcError(error, call);
+    deps.calls.finished(call, mapped);
+    throw deps.toTransportError(mapped);
+  };
+  const accept = (caller: Caller): void => {
+    call.caller = caller;
+    call.context.values.set(callerKey, caller);
+    const refusal = rule.admits(caller);
+    if (refusal !== undefined) refuse(refusal);
+  };
+  let identified: Caller | Promise<Caller>;
+  try {
+    identified = options.identify(call.context);
+  } catch (error) {
+    return refuse(error);
+  }
+  return identified instanceof Promise ? identified.then(accept, refuse) : accept(identified);
+}
+
+function police(spec: MethodImplSpec, deps: PolicyDeps): MethodImplSpec {
+  switch (spec.kind) {
+    case "unary":
+      return { ...spec, impl: policeUnary(spec.impl, deps) };
+    case "server_streaming":
+      return { ...spec, impl: policeServerStreaming(spec.impl, deps) };
+    case "client_streaming":
+      return { ...spec, impl: policeClientStreaming(spec.impl, deps) };
+    case "bidi_streaming":
+      return { ...spec, impl: policeBidiStreaming(spec.impl, deps) };
+  }
+}

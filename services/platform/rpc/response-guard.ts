@@ -1,0 +1,104 @@
+import type { StreamScope } from "./stream-scope.ts";
+import { abortErrorOf, toRpcError } from "./to-rpc-error.ts";
+import { runInCall } from "./trace.ts";
+
+/**
+ * The responses of a stream, as the transport pulls them: errors mapped, the end logged once. An aborted call is given
+ * `streamGraceMs` to answer what it has read; then it is ended from outside, so that a handler that waits for something
+ * else than its requests cannot hold up a stop.
+ */
+export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
+  readonly #start: () => AsyncIterable<T>;
+  readonly #scope: StreamScope;
+  #inner: AsyncIterator<T> | undefined;
+  #waiting: ((reason: unknown) => void) | undefined;
+  #isEnded = false;
+
+  constructor(start: () => AsyncIterable<T>, scope: StreamScope) {
+    this.#start = start;
+    this.#scope = scope;
+    const { signal } = scope.context;
+    if (signal.aborted) this.#forceAfterGrace();
+    else signal.addEventListener("abort", () => this.#forceAfterGrace(), { once: true });
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<T, undefined>> {
+    if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
+    const { signal } = this.#scope.context;
+    if (signal.aborted) return Promise.reject(this.#endFromOutside(signal.reason));
+    return new Promise((resolve, reject) => {
+      this.#waiting = reject;
+      runInCall(this.#scope.call, () => this.#pull()).then(
+        (result) => {
+          if (this.#isEnded) return;
+          if (!result.done) return resolve(result);
+          if (signal.aborted && !this.#scope.isInputDone) return reject(this.#fail(signal.reason));
+          this.#end();
+          resolve({ done: true, value: undefined });
+        },
+        (error: unknown) => {
+          if (this.#isEnded) this.#reportLate(error);
+          else reject(this.#fail(error));
+        },
+      );
+    });
+  }
+
+  /** The transport wants no more: the client is gone, or has cancelled. */
+  async return(): Promise<IteratorResult<T, undefined>> {
+    if (!this.#isEnded) this.#endFromOutside(this.#scope.context.signal.reason);
+    return { done: true, value: undefined };
+  }
+
+  async throw(error: unknown): Promise<IteratorResult<T, undefined>> {
+    if (!this.#isEnded) this.#endFromOutside(error);
+    return { done: true, value: undefined };
+  }
+
+  async #pull(): Promise<IteratorResult<T, undefined>> {
+    this.#inner ??= this.#start()[Symbol.asyncIterator]();
+    return this.#inner.next();
+  }
+
+  #forceAfterGrace(): void {
+    if (this.#isEnded) return;
+    const { context, deps } = this.#scope;
+    setTimeout(() => {
+      if (this.#isEnded || this.#waiting === undefined) return;
+      this.#waiting(this.#endFromOutside(context.signal.reason));
+    }, deps.streamGraceMs).unref();
+  }
+
+  /** Ends the call, has the handler run its `finally` blocks, and gives the error for the transport. */
+  #endFromOutside(reason: unknown): unknown {
+    const { context } = this.#scope;
+    const error = this.#fail(abortErrorOf(reason, context));
+    context.abort(reason ?? error);
+    const cleanup = this.#inner?.return?.();
+    cleanup?.catch((failure: unknown) => this.#reportLate(failure));
+    return error;
+  }
+
+  #fail(error: unknown): unknown {
+    const { context, deps } = this.#scope;
+    const mapped = toRpcError(error, context);
+    this.#end(mapped);
+    return deps.toTransportError(mapped);
+  }
+
+  #end(error?: ReturnType<typeof toRpcError>): void {
+    this.#isEnded = true;
+    const { call, context, deps } = this.#scope;
+    deps.openStreams.delete(context);
+    deps.calls.finished(call, error);
+  }
+
+  #reportLate(error: unknown): void {
+    const { call, context, deps } = this.#scope;
+    if (toRpcError(error, context).cause !== undefined) deps.calls.late(call, error);
+  }
+}

@@ -1,0 +1,32 @@
+import { Code, type HandlerContext } from "@connectrpc/connect";
+import { type Call, callIn } from "./call.ts";
+import { CallContext } from "./call-context.ts";
+import { RpcError } from "./errors.ts";
+import type { PolicyDeps } from "./policy.ts";
+
+/** One stream being served. */
+export interface StreamScope {
+  readonly call: Call;
+  readonly context: CallContext;
+  readonly deps: PolicyDeps;
+  /** Set when the client has sent all that it wanted to: a handler that returns then has finished, also during a stop. */
+  isInputDone: boolean;
+}
+
+export function openStream(context: HandlerContext, deps: PolicyDeps): StreamScope {
+  const call = callIn(context);
+  const scoped = new CallContext(context, undefined);
+  deps.calls.started(call);
+  deps.openStreams.add(scoped);
+  if (deps.stopping.aborted) scoped.abort(stoppingError());
+  return { call, context: scoped, deps, isInputDone: false };
+}
+
+/** How every open stream ends when the server stops. */
+export function stoppingError(): RpcError {
+  return new RpcError({
+    code: Code.Unavailable,
+    message: "the server is stopping, connect again",
+    retryAfterMs: 1_000,
+  });
+}
