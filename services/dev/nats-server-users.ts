@@ -1,0 +1,81 @@
+import { streamDefinitions } from "#platform/nats/streams.ts";
+
+/** A user of nats-server with what it may publish and subscribe to; everything else is refused. */
+export interface NatsUser {
+  user: string;
+  password: string;
+  permissions: { publish: { allow: string[] }; subscribe: { allow: string[] } };
+}
+
+interface ServiceRights {
+  readonly events: readonly string[];
+  readonly streams: readonly string[];
+}
+
+const services: Readonly<Record<string, ServiceRights>> = {
+  auth: { events: ["decentrastore.user.>"], streams: ["USERS"] },
+  "user-quota": { events: ["decentrastore.quota.>"], streams: ["QUOTAS"] },
+  "node-registry": {
+    events: ["decentrastore.node.>", "decentrastore.chunk.>", "decentrastore.upload.>"],
+    streams: ["NODES", "CHUNKS", "NODE_HEARTBEATS"],
+  },
+};
+
+/** Who connects to NATS, with fresh or kept passwords from the caller. */
+export const natsUserNames = [...Object.keys(services), "subscriber", "operator"];
+
+/** One user per service, a read-only one for strangers, and one for operators' commands, who may do everything. */
+export function natsUsers(passwords: Readonly<Record<string, string>>): NatsUser[] {
+  return natsUserNames.map((user) => {
+    const password = passwords[user];
+    if (password === undefined || password === "") throw new Error(`the NATS user ${user} has no password`);
+    return { user, password, permissions: permissionsOf(user) };
+  });
+}
+
+function permissionsOf(user: string): NatsUser["permissions"] {
+  const service = services[user];
+  if (service !== undefined) return servicePermissions(user, service);
+  if (user === "operator") return { publish: { allow: [">"] }, subscribe: { allow: [">"] } };
+  // No right on $JS.API.CONSUMER: with it one could delete a service's consumer, or let one deliver into another stream.
+  return {
+    publish: { allow: ["$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*"] },
+    subscribe: { allow: ["decentrastore.>", "_INBOX.>"] },
+  };
+}
+
+/** Answers arrive under `_INBOX_<user>`, which the subscriber's `_INBOX.>` does not cover. */
+function servicePermissions(user: string, { events, streams }: ServiceRights): NatsUser["permissions"] {
+  return {
+    publish: {
+      allow: [
+        ...events,
+        `decentrastore.dead.${user}.>`,
+        "$JS.API.INFO",
+        "$JS.API.STREAM.INFO.*",
+        "$JS.API.STREAM.MSG.GET.*",
+        ...[...streams, "DEAD_LETTERS"].map((stream) => `$JS.API.STREAM.CREATE.${stream}`),
+        ...streams.map((stream) => `$JS.API.STREAM.UPDATE.${stream}`),
+        ...Object.keys(streamDefinitions).flatMap((stream) => consumerRights(stream, durableName(user, stream))),
+      ],
+    },
+    subscribe: { allow: ["decentrastore.>", `_INBOX_${user}.>`] },
+  };
+}
+
+/** NATS has no wildcard within a word, so each service's consumer of each stream has one fixed name. */
+function durableName(user: string, stream: string): string {
+  return `${user}-${stream.toLowerCase().replaceAll("_", "-")}`;
+}
+
+function consumerRights(stream: string, durable: string): string[] {
+  return [
+    `$JS.API.CONSUMER.CREATE.${stream}.${durable}`,
+    `$JS.API.CONSUMER.CREATE.${stream}.${durable}.>`,
+    `$JS.API.CONSUMER.DURABLE.CREATE.${stream}.${durable}`,
+    `$JS.API.CONSUMER.INFO.${stream}.${durable}`,
+    `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
+    `$JS.API.CONSUMER.DELETE.${stream}.${durable}`,
+    `$JS.ACK.${stream}.${durable}.>`,
+  ];
+}

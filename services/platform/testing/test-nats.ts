@@ -1,0 +1,48 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type NatsServer, natsUserNames, startNatsServer } from "../../dev/nats-server.ts";
+
+/** A nats-server of its own, with the users and permissions of `npm start`. */
+export interface TestNats extends AsyncDisposable {
+  readonly folder: string;
+  readonly port: number;
+  readonly pid: number;
+  /** For `auth`, `user-quota`, `node-registry`, `subscriber` or `operator`. */
+  url(user: string): string;
+  stop(): Promise<void>;
+  /** SIGKILL, as a crash would end it. */
+  kill(): Promise<void>;
+  /** Again on the same port with the same data. */
+  start(): Promise<void>;
+}
+
+export async function startTestNats(settings: Readonly<Record<string, unknown>> = {}): Promise<TestNats> {
+  const folder = await mkdtemp(join(tmpdir(), "decentrastore-nats-"));
+  const passwords = Object.fromEntries(natsUserNames.map((user) => [user, randomBytes(12).toString("hex")]));
+  const start = (port?: number): Promise<NatsServer> =>
+    startNatsServer({ folder, passwords, settings, ...(port === undefined ? {} : { port }) });
+  let server = await start();
+  const { port } = server;
+  return {
+    folder,
+    port,
+    get pid() {
+      return server.pid;
+    },
+    url: (user) => server.urlFor(user),
+    stop: () => server.stop(),
+    kill: async () => {
+      process.kill(server.pid, "SIGKILL");
+      await server.exited;
+    },
+    start: async () => {
+      server = await start(port);
+    },
+    [Symbol.asyncDispose]: async () => {
+      await server.stop();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
