@@ -442,7 +442,8 @@ export const AuthService: GenService<{
    *
    * Atomic: user, session, audit entry and `user.registered` commit together or not at all.
    * Retry: not by key. After an unknown outcome call Login; a repeat gives USERNAME_TAKEN if the first call succeeded.
-   * Reasons: USERNAME_TAKEN, EMAIL_TAKEN, TOO_MANY_ATTEMPTS (per address: burst of 100, then 1 per second), HASHING_BUSY.
+   * Reasons: USERNAME_TAKEN, EMAIL_TAKEN, TOO_MANY_ATTEMPTS (per address: burst of 100, then 1 per second),
+   * HASHING_BUSY.
    *
    * @generated from rpc decentrastore.auth.v1.AuthService.Register
    */
@@ -456,8 +457,8 @@ export const AuthService: GenService<{
    * INVALID_ARGUMENT: any name and password within the message limit is a failed login.
    *
    * Atomic: session, last_login and audit entry commit together.
-   * Retry: safe; each success opens another session. Ten failures per name are free, then the wait doubles from 1 second
-   * to 15 minutes.
+   * Retry: safe; each success opens another session. Ten failures per name are free, then the wait doubles from 1
+   * second to 15 minutes.
    * Reasons: INVALID_CREDENTIALS, TOO_MANY_ATTEMPTS, HASHING_BUSY.
    *
    * @generated from rpc decentrastore.auth.v1.AuthService.Login
@@ -551,8 +552,8 @@ export const AuthService: GenService<{
   /**
    * Revokes every session of the calling user, the current one included.
    *
-   * Atomic: all sessions, audit entry and `user.sessions_revoked` commit together; a session that is opened or refreshed
-   * at the same time is either revoked or was opened after.
+   * Atomic: all sessions, audit entry and `user.sessions_revoked` commit together; a session that is opened or
+   * refreshed at the same time is either revoked or was opened after.
    * Retry: safe; after a success the token is refused with TOKEN_INVALID, which then means done.
    * Reasons: only the common ones.
    *

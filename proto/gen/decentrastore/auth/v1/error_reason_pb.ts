@@ -29,8 +29,8 @@ export const ErrorReason = {
   UNSPECIFIED: 0,
 
   /**
-   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it breaks.
-   * Retrying unchanged is pointless.
+   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it
+   * breaks. Retrying unchanged is pointless.
    *
    * @generated from enum value: ERROR_REASON_INVALID_FIELD = 1;
    */
@@ -140,7 +140,8 @@ export const ErrorReason = {
   TOO_MANY_ATTEMPTS: 15,
 
   /**
-   * RESOURCE_EXHAUSTED with google.rpc.RetryInfo: every hashing permit is taken and the queue is full. Nothing was done.
+   * RESOURCE_EXHAUSTED with google.rpc.RetryInfo: every hashing permit is taken and the queue is full. Nothing was
+   * done.
    *
    * @generated from enum value: ERROR_REASON_HASHING_BUSY = 16;
    */

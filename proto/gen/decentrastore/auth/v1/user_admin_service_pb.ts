@@ -420,8 +420,8 @@ export const UserAdminService: GenService<{
   /**
    * Makes a user an admin or takes the right away. Taking it away revokes every session.
    *
-   * Atomic: user, sessions, audit entry and, where sessions end, `user.sessions_revoked` commit together. Two admins who
-   * demote each other at the same time cannot leave none.
+   * Atomic: user, sessions, audit entry and, where sessions end, `user.sessions_revoked` commit together. Two admins
+   * who demote each other at the same time cannot leave none.
    * Retry: safe by user_id and is_admin; a user who is already so is returned, without a second event.
    * Reasons: USER_NOT_FOUND, LAST_ADMIN.
    *

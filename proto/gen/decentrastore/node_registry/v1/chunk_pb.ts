@@ -14,7 +14,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file decentrastore/node_registry/v1/chunk.proto.
  */
 export const file_decentrastore_node_registry_v1_chunk: GenFile = /*@__PURE__*/
-  fileDesc("CipkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvY2h1bmsucHJvdG8SHmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MSJgCg1DaHVua0xvY2F0aW9uEhIKCmNodW5rX2hhc2gYASABKAkSOwoFbm9kZXMYAiADKAsyLC5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZUVuZHBvaW50IpsCChRVbmRlclJlcGxpY2F0ZWRDaHVuaxISCgpjaHVua19oYXNoGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSEgoKZ2VuZXJhdGlvbhgDIAEoBRISCgpzaXplX2J5dGVzGAQgASgDEhcKD3dhbnRlZF9yZXBsaWNhcxgFIAEoBRIaChJjb25maXJtZWRfcmVwbGljYXMYBiABKAUSFwoPb25saW5lX3JlcGxpY2FzGAcgASgFEhAKCG5vZGVfaWRzGAggAygJEhoKEnJlcGFpcmluZ19ub2RlX2lkcxgJIAMoCRI6ChZ1bmRlcl9yZXBsaWNhdGVkX3NpbmNlGAogASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCqiAgoQUmVwbGljYUxvc3NDYXVzZRIiCh5SRVBMSUNBX0xPU1NfQ0FVU0VfVU5TUEVDSUZJRUQQABInCiNSRVBMSUNBX0xPU1NfQ0FVU0VfUkVQT1JURURfQllfTk9ERRABEiMKH1JFUExJQ0FfTE9TU19DQVVTRV9QUk9PRl9GQUlMRUQQAhIjCh9SRVBMSUNBX0xPU1NfQ0FVU0VfTk9ERV9PRkZMSU5FEAMSKAokUkVQTElDQV9MT1NTX0NBVVNFX05PREVfRElTUVVBTElGSUVEEAQSKAokUkVQTElDQV9MT1NTX0NBVVNFX05PREVfREVSRUdJU1RFUkVEEAUSIwofUkVQTElDQV9MT1NTX0NBVVNFX05PREVfRFJBSU5FRBAGYgZwcm90bzM", [file_decentrastore_node_registry_v1_address, file_google_protobuf_timestamp]);
+  fileDesc("CipkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvY2h1bmsucHJvdG8SHmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MSJgCg1DaHVua0xvY2F0aW9uEhIKCmNodW5rX2hhc2gYASABKAkSOwoFbm9kZXMYAiADKAsyLC5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZUVuZHBvaW50IpkCChRVbmRlclJlcGxpY2F0ZWRDaHVuaxISCgpjaHVua19oYXNoGAEgASgJEg8KB3VzZXJfaWQYAiABKAkSEgoKZ2VuZXJhdGlvbhgDIAEoBRISCgpzaXplX2J5dGVzGAQgASgDEhcKD3dhbnRlZF9yZXBsaWNhcxgFIAEoBRIaChJjb25maXJtZWRfcmVwbGljYXMYBiABKAUSFQoNbGl2ZV9yZXBsaWNhcxgHIAEoBRIQCghub2RlX2lkcxgIIAMoCRIaChJyZXBhaXJpbmdfbm9kZV9pZHMYCSADKAkSOgoWdW5kZXJfcmVwbGljYXRlZF9zaW5jZRgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAq/QEKEFJlcGxpY2FMb3NzQ2F1c2USIgoeUkVQTElDQV9MT1NTX0NBVVNFX1VOU1BFQ0lGSUVEEAASJwojUkVQTElDQV9MT1NTX0NBVVNFX1JFUE9SVEVEX0JZX05PREUQARIjCh9SRVBMSUNBX0xPU1NfQ0FVU0VfUFJPT0ZfRkFJTEVEEAISIwofUkVQTElDQV9MT1NTX0NBVVNFX05PREVfT0ZGTElORRADEigKJFJFUExJQ0FfTE9TU19DQVVTRV9OT0RFX0RJU1FVQUxJRklFRBAEEigKJFJFUExJQ0FfTE9TU19DQVVTRV9OT0RFX0RFUkVHSVNURVJFRBAFYgZwcm90bzM", [file_decentrastore_node_registry_v1_address, file_google_protobuf_timestamp]);
 
 /**
  * A chunk and the nodes it is assigned to or stored on.
@@ -45,7 +45,7 @@ export const ChunkLocationSchema: GenMessage<ChunkLocation> = /*@__PURE__*/
   messageDesc(file_decentrastore_node_registry_v1_chunk, 0);
 
 /**
- * A stored chunk with fewer replicas than wanted.
+ * A stored chunk with fewer live replicas than wanted.
  *
  * @generated from message decentrastore.node_registry.v1.UnderReplicatedChunk
  */
@@ -86,21 +86,21 @@ export type UnderReplicatedChunk = Message<"decentrastore.node_registry.v1.Under
   wantedReplicas: number;
 
   /**
-   * Replicas that count.
+   * Replicas that were confirmed and not lost since.
    *
    * @generated from field: int32 confirmed_replicas = 6;
    */
   confirmedReplicas: number;
 
   /**
-   * Those of them whose node is ONLINE.
+   * Those of them on nodes that are there to serve them.
    *
-   * @generated from field: int32 online_replicas = 7;
+   * @generated from field: int32 live_replicas = 7;
    */
-  onlineReplicas: number;
+  liveReplicas: number;
 
   /**
-   * Nodes that hold a replica that counts.
+   * Nodes that hold a confirmed replica.
    *
    * @generated from field: repeated string node_ids = 8;
    */
@@ -175,13 +175,6 @@ export const ReplicaLossCause = {
    * @generated from enum value: REPLICA_LOSS_CAUSE_NODE_DEREGISTERED = 5;
    */
   NODE_DEREGISTERED: 5,
-
-  /**
-   * The node's draining is over: its replica was moved to another node.
-   *
-   * @generated from enum value: REPLICA_LOSS_CAUSE_NODE_DRAINED = 6;
-   */
-  NODE_DRAINED: 6,
 } as const;
 
 /**

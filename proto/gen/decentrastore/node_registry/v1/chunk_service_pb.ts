@@ -496,7 +496,8 @@ export const ListUnderReplicatedChunksResponseSchema: GenMessage<ListUnderReplic
  */
 export type ExplainPlacementRequest = Message<"decentrastore.node_registry.v1.ExplainPlacementRequest"> & {
   /**
-   * A chunk whose replicas and pending deletions count, known or not: 64 lowercase hex characters; empty for any new chunk.
+   * A chunk whose replicas and pending deletions count, known or not: 64 lowercase hex characters; empty for any new
+   * chunk.
    *
    * @generated from field: string chunk_hash = 1;
    */
@@ -605,7 +606,8 @@ export const ChunkService: GenService<{
    * Reserves quota for the new chunks of an upload and assigns nodes to each. A chunk that the user has stored already
    * is only referenced: it is neither reserved nor charged again.
    *
-   * Atomic: either every chunk is placed and the reservation held, or nothing remains. A crash in between is cleaned up.
+   * Atomic: either every chunk is placed and the reservation held, or nothing remains. A crash in between is cleaned
+   * up.
    * Retry: safe by upload_id; the same content returns the assignments as they are now.
    * Reasons: UPLOAD_MISMATCH, UPLOAD_EXPIRED, PLACEMENT_IN_PROGRESS, CHUNK_OWNED_BY_ANOTHER_USER, CHUNK_MISMATCH,
    * NOT_ENOUGH_NODES; from user-quota unchanged QUOTA_EXCEEDED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_INACTIVE.
@@ -621,9 +623,10 @@ export const ChunkService: GenService<{
    * Exchanges assigned nodes that the client could not reach for others, as long as they have not confirmed the chunk.
    * The failed node is no candidate for it again in this upload.
    *
-   * Atomic: every replacement of a call or none. Retry: safe by chunk_hash and failed_node_id: where the node is not
-   * assigned any more, or has confirmed, the chunk is returned as it is.
-   * Reasons: UPLOAD_NOT_FOUND, UPLOAD_EXPIRED, PLACEMENT_IN_PROGRESS, CHUNK_NOT_FOUND, NOT_ENOUGH_NODES.
+   * Atomic: every replacement of a call or none.
+   * Retry: safe by chunk_hash and failed_node_id: where the node is not assigned any more, or has confirmed, the chunk
+   * is returned as it is.
+   * Reasons: UPLOAD_NOT_FOUND, UPLOAD_EXPIRED, CHUNK_NOT_FOUND, NOT_ENOUGH_NODES.
    *
    * @generated from rpc decentrastore.node_registry.v1.ChunkService.ReplaceNodes
    */
@@ -660,9 +663,9 @@ export const ChunkService: GenService<{
    * Drops an upload's references to chunks. A chunk whose last reference goes is released: it is refunded if it was
    * charged, and its nodes are told to delete it until each confirms.
    *
-   * Atomic: references, releases and `chunk.released` of a call commit together. Retry: safe by upload_id and chunk_hash;
-   * what the upload does not hold any more, or never held, is passed over.
-   * Reasons: UPLOAD_NOT_FOUND, PLACEMENT_IN_PROGRESS.
+   * Atomic: references, releases and `chunk.released` of a call commit together.
+   * Retry: safe by upload_id and chunk_hash; what the upload does not hold any more, or never held, is passed over.
+   * Reasons: UPLOAD_NOT_FOUND.
    *
    * @generated from rpc decentrastore.node_registry.v1.ChunkService.ReleaseChunks
    */
@@ -674,8 +677,8 @@ export const ChunkService: GenService<{
   /**
    * What a user is charged for by the registry's own records, for user-quota to compare.
    *
-   * Reads one snapshot together with the outbox position it stands at; any retry is safe. A user without chunks has zeros.
-   * Reasons: only the common ones.
+   * Reads one snapshot together with the outbox position it stands at; any retry is safe. A user without chunks has
+   * zeros. Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.ChunkService.GetUserUsage
    */
@@ -685,7 +688,8 @@ export const ChunkService: GenService<{
     output: typeof GetUserUsageResponseSchema;
   },
   /**
-   * Stored chunks with fewer replicas than wanted, the most urgent first: by replicas that count, then by how long.
+   * Stored chunks with fewer live replicas than wanted, the most urgent first: fewest live replicas, then most missing,
+   * then longest in need.
    *
    * Reads; any retry is safe. A chunk whose urgency changes meanwhile may appear twice or not.
    * Reasons: only the common ones.

@@ -167,7 +167,7 @@ export type EnrollNodeRequest = Message<"decentrastore.node_registry.v1.EnrollNo
   address?: Address | undefined;
 
   /**
-   * What it offers, in units of 2^30 bytes: 1 to 1,048,576.
+   * What it offers, in units of 2^30 bytes: 1 to 4,194,304.
    *
    * @generated from field: int32 capacity_gb = 4;
    */
@@ -254,7 +254,8 @@ export const EnrollmentService: GenService<{
   /**
    * Makes a join token. It is in this answer and nowhere else; only its hash is kept.
    *
-   * Atomic: one row. Retry: each call makes another token; revoke the one whose answer was lost, or let it expire.
+   * Atomic: one row.
+   * Retry: each call makes another token; revoke the one whose answer was lost, or let it expire.
    * Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.EnrollmentService.CreateJoinToken
@@ -267,7 +268,8 @@ export const EnrollmentService: GenService<{
   /**
    * Ends a join token. Nodes that have joined with it stay.
    *
-   * Atomic: one row. Retry: safe by join_token_id; a revoked token is returned as it is.
+   * Atomic: one row.
+   * Retry: safe by join_token_id; a revoked token is returned as it is.
    * Reasons: JOIN_TOKEN_NOT_FOUND.
    *
    * @generated from rpc decentrastore.node_registry.v1.EnrollmentService.RevokeJoinToken
@@ -279,8 +281,8 @@ export const EnrollmentService: GenService<{
   },
   /**
    * Makes the holder of a key a storage node, or gives a known node a new certificate, the way back after expiry; a
-   * DEREGISTERED node is IN_SERVICE again. Off loopback only over TLS; the node compares the CA that it gets with the last
-   * part of its join token.
+   * DEREGISTERED node is IN_SERVICE again. Off loopback only over TLS; the node compares the CA that it gets with the
+   * last part of its join token.
    *
    * Atomic: the token's use, the node, and `node.registered` (new nodes) or `node.state_changed` commit together.
    * Retry: safe by the CSR's key: it is the same node, though each call that succeeds uses the token once.

@@ -14,9 +14,9 @@ export const file_decentrastore_node_registry_v1_error_reason: GenFile = /*@__PU
 
 /**
  * Why node-registry refuses a call: the string in google.rpc.ErrorInfo.reason, without the prefix ERROR_REASON_, in the
- * domain "decentrastore". Each value says the gRPC code that it comes with.
- * The values up to 10 are common to all services and can come from every RPC (TOKEN_MISSING and TOKEN_INVALID not on the
- * node edge, where the certificate speaks); RPC comments list only the others.
+ * domain "decentrastore". Each value says the gRPC code that it comes with. The values up to 10 are common to all
+ * services and can come from every RPC (TOKEN_MISSING and TOKEN_INVALID not on the node edge, where the certificate
+ * speaks); RPC comments list only the others.
  *
  * @generated from enum decentrastore.node_registry.v1.ErrorReason
  */
@@ -29,8 +29,8 @@ export const ErrorReason = {
   UNSPECIFIED: 0,
 
   /**
-   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it breaks.
-   * Retrying unchanged is pointless.
+   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it
+   * breaks. Retrying unchanged is pointless.
    *
    * @generated from enum value: ERROR_REASON_INVALID_FIELD = 1;
    */
@@ -259,7 +259,8 @@ export const ErrorReason = {
   CHUNK_OWNED_BY_ANOTHER_USER: 32,
 
   /**
-   * ALREADY_EXISTS: the user has a living chunk with this hash but another size or another proof root. Nothing was placed.
+   * ALREADY_EXISTS: the user has a living chunk with this hash but another size or another proof root. Nothing was
+   * placed.
    *
    * @generated from enum value: ERROR_REASON_CHUNK_MISMATCH = 33;
    */
@@ -273,8 +274,8 @@ export const ErrorReason = {
   NOT_ENOUGH_NODES: 34,
 
   /**
-   * RESOURCE_EXHAUSTED with google.rpc.QuotaFailure, as user-quota says it: the user's quota does not hold the new chunks.
-   * ErrorInfo.metadata has limit_bytes, used_bytes, reserved_bytes, asked_bytes. Nothing was placed.
+   * RESOURCE_EXHAUSTED with google.rpc.QuotaFailure, as user-quota says it: the user's quota does not hold the new
+   * chunks. ErrorInfo.metadata has limit_bytes, used_bytes, reserved_bytes, asked_bytes. Nothing was placed.
    *
    * @generated from enum value: ERROR_REASON_QUOTA_EXCEEDED = 35;
    */
@@ -304,9 +305,9 @@ export const ErrorReason = {
 
 /**
  * Why node-registry refuses a call: the string in google.rpc.ErrorInfo.reason, without the prefix ERROR_REASON_, in the
- * domain "decentrastore". Each value says the gRPC code that it comes with.
- * The values up to 10 are common to all services and can come from every RPC (TOKEN_MISSING and TOKEN_INVALID not on the
- * node edge, where the certificate speaks); RPC comments list only the others.
+ * domain "decentrastore". Each value says the gRPC code that it comes with. The values up to 10 are common to all
+ * services and can come from every RPC (TOKEN_MISSING and TOKEN_INVALID not on the node edge, where the certificate
+ * speaks); RPC comments list only the others.
  *
  * @generated from enum decentrastore.node_registry.v1.ErrorReason
  */

@@ -14,7 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file decentrastore/node_registry/v1/network_stats.proto.
  */
 export const file_decentrastore_node_registry_v1_network_stats: GenFile = /*@__PURE__*/
-  fileDesc("CjJkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvbmV0d29ya19zdGF0cy5wcm90bxIeZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxIlkKDk5vZGVTdGF0ZUNvdW50EjgKBXN0YXRlGAEgASgOMikuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVTdGF0ZRINCgVub2RlcxgCIAEoBSJiChFOb2RlTGl2ZW5lc3NDb3VudBI+CghsaXZlbmVzcxgBIAEoDjIsLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5Ob2RlTGl2ZW5lc3MSDQoFbm9kZXMYAiABKAUiPwoUU29mdHdhcmVWZXJzaW9uQ291bnQSGAoQc29mdHdhcmVfdmVyc2lvbhgBIAEoCRINCgVub2RlcxgCIAEoBSJYCgtSZWdpb25TdGF0cxIOCgZyZWdpb24YASABKAkSDQoFbm9kZXMYAiABKAUSFgoOY2FwYWNpdHlfYnl0ZXMYAyABKAMSEgoKZnJlZV9ieXRlcxgEIAEoAyLjAQoNTGl2ZW5lc3NTd2VlcBISCgppc19zdG9wcGVkGAEgASgIEi4KCnN0b3BwZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJlc3VtZXNfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDW92ZXJkdWVfbm9kZXMYBCABKAUSFAoMb25saW5lX25vZGVzGAUgASgFEjEKDWxhc3Rfcm91bmRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_decentrastore_node_registry_v1_node, file_google_protobuf_timestamp]);
+  fileDesc("CjJkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvbmV0d29ya19zdGF0cy5wcm90bxIeZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxIlkKDk5vZGVTdGF0ZUNvdW50EjgKBXN0YXRlGAEgASgOMikuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVTdGF0ZRINCgVub2RlcxgCIAEoBSJiChFOb2RlTGl2ZW5lc3NDb3VudBI+CghsaXZlbmVzcxgBIAEoDjIsLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5Ob2RlTGl2ZW5lc3MSDQoFbm9kZXMYAiABKAUiPwoUU29mdHdhcmVWZXJzaW9uQ291bnQSGAoQc29mdHdhcmVfdmVyc2lvbhgBIAEoCRINCgVub2RlcxgCIAEoBSJYCgtSZWdpb25TdGF0cxIOCgZyZWdpb24YASABKAkSDQoFbm9kZXMYAiABKAUSFgoOY2FwYWNpdHlfYnl0ZXMYAyABKAMSEgoKZnJlZV9ieXRlcxgEIAEoAyKZAgoNTGl2ZW5lc3NTd2VlcBISCgppc19zdG9wcGVkGAEgASgIEi4KCnN0b3BwZWRfYXQYAiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEi4KCnJlc3VtZXNfYXQYAyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhUKDW92ZXJkdWVfbm9kZXMYBCABKAUSFAoMb25saW5lX25vZGVzGAUgASgFEjEKDWxhc3Rfcm91bmRfYXQYBiABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEjQKEHdhcm1pbmdfdXBfdW50aWwYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wYgZwcm90bzM", [file_decentrastore_node_registry_v1_node, file_google_protobuf_timestamp]);
 
 /**
  * How many nodes are in a state.
@@ -143,8 +143,8 @@ export const RegionStatsSchema: GenMessage<RegionStats> = /*@__PURE__*/
   messageDesc(file_decentrastore_node_registry_v1_network_stats, 3);
 
 /**
- * The sweep that takes silent nodes offline, and its brake: a sweep that would take down more than 30 % and at least 5 of
- * the online nodes at once stops, until enough return, an admin resumes it, or 15 minutes have passed.
+ * The sweep that takes silent nodes offline, and its brake: a sweep that would take down more than 30 % and at least 5
+ * of the online nodes at once stops, until enough return, an admin resumes it, or 15 minutes have passed.
  *
  * @generated from message decentrastore.node_registry.v1.LivenessSweep
  */
@@ -190,6 +190,13 @@ export type LivenessSweep = Message<"decentrastore.node_registry.v1.LivenessSwee
    * @generated from field: google.protobuf.Timestamp last_round_at = 6;
    */
   lastRoundAt?: Timestamp | undefined;
+
+  /**
+   * Until when no node is taken offline after a cold start; absent otherwise.
+   *
+   * @generated from field: google.protobuf.Timestamp warming_up_until = 7;
+   */
+  warmingUpUntil?: Timestamp | undefined;
 };
 
 /**

@@ -18,7 +18,8 @@ export const file_decentrastore_node_registry_v1_node_command: GenFile = /*@__PU
 
 /**
  * What the registry asks of a node, on a heartbeat's answer. There is no acknowledgement by id: the node does it and
- * reports the result by the RPC that each command names. Until then the command is repeated, so it must be safe to do twice.
+ * reports the result by the RPC that each command names. Until then the command is repeated, so it must be safe to do
+ * twice.
  *
  * @generated from message decentrastore.node_registry.v1.NodeCommand
  */

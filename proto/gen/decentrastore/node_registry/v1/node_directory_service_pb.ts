@@ -316,14 +316,14 @@ export type GetNetworkStatsResponse = Message<"decentrastore.node_registry.v1.Ge
   chunkBytes: bigint;
 
   /**
-   * Those of them with fewer replicas than wanted.
+   * Those of them with fewer live replicas than wanted.
    *
    * @generated from field: int64 under_replicated_chunk_count = 11;
    */
   underReplicatedChunkCount: bigint;
 
   /**
-   * Those of them without any replica that counts.
+   * Those of them without any live replica.
    *
    * @generated from field: int64 lost_chunk_count = 12;
    */
@@ -379,8 +379,8 @@ export type SetNodeStateRequest = Message<"decentrastore.node_registry.v1.SetNod
   state: NodeState;
 
   /**
-   * When MAINTENANCE ends by itself and the node is IN_SERVICE again: required with it, in the future; absent with every
-   * other state.
+   * When MAINTENANCE ends by itself and the node is IN_SERVICE again: required with it, in the future; absent with
+   * every other state.
    *
    * @generated from field: google.protobuf.Timestamp maintenance_until = 3;
    */
@@ -665,8 +665,8 @@ export const NodeDirectoryService: GenService<{
     output: typeof ListNodesResponseSchema;
   },
   /**
-   * The directory and its changes, every one and in order. From 0: every node, then snapshot_end, then changes; otherwise
-   * the changes after from_revision.
+   * The directory and its changes, every one and in order. From 0: every node, then snapshot_end, then changes;
+   * otherwise the changes after from_revision.
    *
    * Reads. Retry: from the revision of the last response, which misses nothing and repeats nothing.
    * Reasons: REVISION_COMPACTED, REVISION_UNKNOWN, WATCHER_TOO_SLOW, TOO_MANY_STREAMS.
@@ -694,7 +694,8 @@ export const NodeDirectoryService: GenService<{
    * Sets what is wanted of a node. Out of DEREGISTERED leads only a new enrollment.
    *
    * Atomic: state, audit and `node.state_changed`, with `node.disqualified` or `node.deregistered` besides it, commit
-   * together. Retry: safe by node_id and state; a node that is already so is returned, without a second event.
+   * together.
+   * Retry: safe by node_id and state; a node that is already so is returned, without a second event.
    * Reasons: NODE_NOT_FOUND, NODE_STATE_CONFLICT.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeDirectoryService.SetNodeState
@@ -705,10 +706,11 @@ export const NodeDirectoryService: GenService<{
     output: typeof SetNodeStateResponseSchema;
   },
   /**
-   * Sets a node's reputation back to 1, as a new entry of its evidence. Its state stays: a disqualified node comes back by
-   * SetNodeState.
+   * Sets a node's reputation back to 1, as a new entry of its evidence. Its state stays: a disqualified node comes back
+   * by SetNodeState.
    *
-   * Atomic: evidence, score and `node.reputation_changed` commit together. Retry: safe; each call leaves an entry.
+   * Atomic: evidence, score and `node.reputation_changed` commit together.
+   * Retry: safe; each call leaves an entry.
    * Reasons: NODE_NOT_FOUND.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeDirectoryService.ResetReputation
@@ -721,7 +723,8 @@ export const NodeDirectoryService: GenService<{
   /**
    * Lets go of the brake of LivenessSweep: the silent nodes that it kept are taken offline.
    *
-   * Atomic: brake and audit commit together. Retry: safe; where the brake is not on nothing happens.
+   * Atomic: brake and audit commit together.
+   * Retry: safe; where the brake is not on nothing happens.
    * Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeDirectoryService.ResumeSweep

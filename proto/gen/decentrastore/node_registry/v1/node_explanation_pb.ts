@@ -14,10 +14,10 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file decentrastore/node_registry/v1/node_explanation.proto.
  */
 export const file_decentrastore_node_registry_v1_node_explanation: GenFile = /*@__PURE__*/
-  fileDesc("CjVkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvbm9kZV9leHBsYW5hdGlvbi5wcm90bxIeZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxIsYDCg5Ob2RlVHJhbnNpdGlvbhIvCgtvY2N1cnJlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASQQoOcHJldmlvdXNfc3RhdGUYAiABKA4yKS5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZVN0YXRlEjgKBXN0YXRlGAMgASgOMikuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVTdGF0ZRJHChFwcmV2aW91c19saXZlbmVzcxgEIAEoDjIsLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5Ob2RlTGl2ZW5lc3MSPgoIbGl2ZW5lc3MYBSABKA4yLC5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZUxpdmVuZXNzEkkKDmxpdmVuZXNzX2NhdXNlGAYgASgOMjEuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVMaXZlbmVzc0NhdXNlEhAKCGV2aWRlbmNlGAcgASgJEhAKCGFjdG9yX2lkGAggASgJEg4KBnJlYXNvbhgJIAEoCSKDAgoJTm9kZUxlYXNlEjIKDmxhc3RfaGVhcnRiZWF0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdXNwZWN0X2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgEIAEoAxINCgVlcG9jaBgFIAEoBRIOCgZob2xkZXIYBiABKAkSFAoMcGVlcl9hZGRyZXNzGAcgASgJEhsKE2FyZV9maWd1cmVzX2NsYW1wZWQYCCABKAgi/AEKElJlcHV0YXRpb25FdmlkZW5jZRIvCgtvY2N1cnJlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASRAoEa2luZBgCIAEoDjI2LmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5SZXB1dGF0aW9uRXZpZGVuY2VLaW5kEhIKCmNodW5rX2hhc2gYAyABKAkSEgoKY29tbWFuZF9pZBgEIAEoCRIWCg5wcmV2aW91c19zY29yZRgFIAEoARINCgVzY29yZRgGIAEoARIQCghhY3Rvcl9pZBgHIAEoCRIOCgZyZWFzb24YCCABKAkitgIKClJlcHV0YXRpb24SDQoFc2NvcmUYASABKAESDwoHZm9ybXVsYRgCIAEoCRJOCgpwYXJhbWV0ZXJzGAMgAygLMjouZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLlJlcHV0YXRpb24uUGFyYW1ldGVyc0VudHJ5EhsKE3Byb2JhdGlvbl90aHJlc2hvbGQYBCABKAESIgoaZGlzcXVhbGlmaWNhdGlvbl90aHJlc2hvbGQYBSABKAESRAoIZXZpZGVuY2UYBiADKAsyMi5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuUmVwdXRhdGlvbkV2aWRlbmNlGjEKD1BhcmFtZXRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBKpkCChZSZXB1dGF0aW9uRXZpZGVuY2VLaW5kEigKJFJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9VTlNQRUNJRklFRBAAEiwKKFJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9QUk9PRl9TVUNDRUVERUQQARIpCiVSRVBVVEFUSU9OX0VWSURFTkNFX0tJTkRfUFJPT0ZfRkFJTEVEEAISLAooUkVQVVRBVElPTl9FVklERU5DRV9LSU5EX1BST09GX1RJTUVEX09VVBADEioKJlJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9QUk9PRl9JTlZBTElEEAQSIgoeUkVQVVRBVElPTl9FVklERU5DRV9LSU5EX1JFU0VUEAViBnByb3RvMw", [file_decentrastore_node_registry_v1_node, file_google_protobuf_timestamp]);
+  fileDesc("CjVkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvbm9kZV9leHBsYW5hdGlvbi5wcm90bxIeZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxIsYDCg5Ob2RlVHJhbnNpdGlvbhIvCgtvY2N1cnJlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASQQoOcHJldmlvdXNfc3RhdGUYAiABKA4yKS5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZVN0YXRlEjgKBXN0YXRlGAMgASgOMikuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVTdGF0ZRJHChFwcmV2aW91c19saXZlbmVzcxgEIAEoDjIsLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5Ob2RlTGl2ZW5lc3MSPgoIbGl2ZW5lc3MYBSABKA4yLC5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuTm9kZUxpdmVuZXNzEkkKDmxpdmVuZXNzX2NhdXNlGAYgASgOMjEuZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLk5vZGVMaXZlbmVzc0NhdXNlEhAKCGV2aWRlbmNlGAcgASgJEhAKCGFjdG9yX2lkGAggASgJEg4KBnJlYXNvbhgJIAEoCSKDAgoJTm9kZUxlYXNlEjIKDmxhc3RfaGVhcnRiZWF0GAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpzdXNwZWN0X2F0GAIgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIuCgpleHBpcmVzX2F0GAMgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIQCghzZXF1ZW5jZRgEIAEoAxINCgVlcG9jaBgFIAEoBRIOCgZob2xkZXIYBiABKAkSFAoMcGVlcl9uZXR3b3JrGAcgASgJEhsKE2FyZV9maWd1cmVzX2NsYW1wZWQYCCABKAgi/AEKElJlcHV0YXRpb25FdmlkZW5jZRIvCgtvY2N1cnJlZF9hdBgBIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASRAoEa2luZBgCIAEoDjI2LmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5SZXB1dGF0aW9uRXZpZGVuY2VLaW5kEhIKCmNodW5rX2hhc2gYAyABKAkSEgoKY29tbWFuZF9pZBgEIAEoCRIWCg5wcmV2aW91c19zY29yZRgFIAEoARINCgVzY29yZRgGIAEoARIQCghhY3Rvcl9pZBgHIAEoCRIOCgZyZWFzb24YCCABKAkitgIKClJlcHV0YXRpb24SDQoFc2NvcmUYASABKAESDwoHZm9ybXVsYRgCIAEoCRJOCgpwYXJhbWV0ZXJzGAMgAygLMjouZGVjZW50cmFzdG9yZS5ub2RlX3JlZ2lzdHJ5LnYxLlJlcHV0YXRpb24uUGFyYW1ldGVyc0VudHJ5EhsKE3Byb2JhdGlvbl90aHJlc2hvbGQYBCABKAESIgoaZGlzcXVhbGlmaWNhdGlvbl90aHJlc2hvbGQYBSABKAESRAoIZXZpZGVuY2UYBiADKAsyMi5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuUmVwdXRhdGlvbkV2aWRlbmNlGjEKD1BhcmFtZXRlcnNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAE6AjgBKsUCChZSZXB1dGF0aW9uRXZpZGVuY2VLaW5kEigKJFJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9VTlNQRUNJRklFRBAAEiwKKFJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9QUk9PRl9TVUNDRUVERUQQARIpCiVSRVBVVEFUSU9OX0VWSURFTkNFX0tJTkRfUFJPT0ZfRkFJTEVEEAISLAooUkVQVVRBVElPTl9FVklERU5DRV9LSU5EX1BST09GX1RJTUVEX09VVBADEioKJlJFUFVUQVRJT05fRVZJREVOQ0VfS0lORF9QUk9PRl9JTlZBTElEEAQSKgomUkVQVVRBVElPTl9FVklERU5DRV9LSU5EX0xPU1NfUkVQT1JURUQQBRIiCh5SRVBVVEFUSU9OX0VWSURFTkNFX0tJTkRfUkVTRVQQBmIGcHJvdG8z", [file_decentrastore_node_registry_v1_node, file_google_protobuf_timestamp]);
 
 /**
- * One change of a node's state or liveness.
+ * One change of a node's state or of its liveness; the fields of the other are unspecified.
  *
  * @generated from message decentrastore.node_registry.v1.NodeTransition
  */
@@ -30,7 +30,7 @@ export type NodeTransition = Message<"decentrastore.node_registry.v1.NodeTransit
   occurredAt?: Timestamp | undefined;
 
   /**
-   * State before.
+   * State before; unspecified at enrollment.
    *
    * @generated from field: decentrastore.node_registry.v1.NodeState previous_state = 2;
    */
@@ -58,7 +58,7 @@ export type NodeTransition = Message<"decentrastore.node_registry.v1.NodeTransit
   liveness: NodeLiveness;
 
   /**
-   * Why liveness changed; unspecified where only the state did.
+   * Why liveness changed.
    *
    * @generated from field: decentrastore.node_registry.v1.NodeLivenessCause liveness_cause = 6;
    */
@@ -142,11 +142,11 @@ export type NodeLease = Message<"decentrastore.node_registry.v1.NodeLease"> & {
   holder: string;
 
   /**
-   * The network address that the node connects from.
+   * The network that the node connects from, a /24 (IPv4) or /64 (IPv6).
    *
-   * @generated from field: string peer_address = 7;
+   * @generated from field: string peer_network = 7;
    */
-  peerAddress: string;
+  peerNetwork: string;
 
   /**
    * Whether the node's last figures claimed more free bytes than its capacity and were clamped.
@@ -191,7 +191,7 @@ export type ReputationEvidence = Message<"decentrastore.node_registry.v1.Reputat
   chunkHash: string;
 
   /**
-   * The challenge; empty for a reset.
+   * The challenge; empty where there was none.
    *
    * @generated from field: string command_id = 4;
    */
@@ -331,11 +331,18 @@ export const ReputationEvidenceKind = {
   PROOF_INVALID: 4,
 
   /**
+   * The node reported a loss by itself, before it was challenged. 0 in the default formula.
+   *
+   * @generated from enum value: REPUTATION_EVIDENCE_KIND_LOSS_REPORTED = 5;
+   */
+  LOSS_REPORTED: 5,
+
+  /**
    * An admin reset the score to 1.
    *
-   * @generated from enum value: REPUTATION_EVIDENCE_KIND_RESET = 5;
+   * @generated from enum value: REPUTATION_EVIDENCE_KIND_RESET = 6;
    */
-  RESET: 5,
+  RESET: 6,
 } as const;
 
 /**

@@ -365,8 +365,8 @@ export const ReportLostChunksResponseSchema: GenMessage<ReportLostChunksResponse
  */
 export type ReportChunkDigestsRequest = Message<"decentrastore.node_registry.v1.ReportChunkDigestsRequest"> & {
   /**
-   * Exactly 256 sums of 8 bytes, each formed like HeartbeatRequest.chunk_digest over the chunks of one bucket. A chunk's
-   * bucket is the first byte of its hash.
+   * Exactly 256 sums of 8 bytes, each formed like HeartbeatRequest.chunk_digest over the chunks of one bucket. A
+   * chunk's bucket is the first byte of its hash.
    *
    * @generated from field: repeated bytes digests = 1;
    */
@@ -415,8 +415,8 @@ export type ReportBucketRequest = Message<"decentrastore.node_registry.v1.Report
   bucket: number;
 
   /**
-   * Every chunk that the node holds in the bucket, or in the part of it that the next fields mark, ascending, each once:
-   * 64 lowercase hex characters; at most 50,000.
+   * Every chunk that the node holds in the bucket, or in the part of it that the next fields mark, ascending, each
+   * once: 64 lowercase hex characters; at most 50,000.
    *
    * @generated from field: repeated string chunk_hashes = 2;
    */
@@ -458,8 +458,8 @@ export type ReportBucketResponse = Message<"decentrastore.node_registry.v1.Repor
   results: StoredChunkResult[];
 
   /**
-   * Replicas that the registry counts and the list lacks. Report each with ReportStoredChunks or ReportLostChunks; those
-   * not reported are challenged soon.
+   * Replicas that the registry counts and the list lacks. Report each with ReportStoredChunks or ReportLostChunks;
+   * those not reported are challenged soon.
    *
    * @generated from field: repeated string missing_chunk_hashes = 2;
    */
@@ -746,9 +746,10 @@ export const NodeService: GenService<{
   /**
    * Renews the node's lease and takes its figures.
    *
-   * Atomic: lease and figures together, at most 2 seconds after the answer; beats within a quarter of a second are folded
-   * into one write and one `node.heartbeat`. Retry: safe by sequence; a late repeat renews the lease and changes no figures.
-   * Sending faster than once a second is answered and folded.
+   * Atomic: lease and figures together, at most 2 seconds after the answer; beats within a quarter of a second are
+   * folded into one write and one `node.heartbeat`.
+   * Retry: safe by sequence; a late repeat renews the lease and changes no figures. Sending faster than once a second
+   * is answered and folded.
    * Reasons: HEARTBEAT_RATE_EXCEEDED.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.Heartbeat
@@ -762,8 +763,9 @@ export const NodeService: GenService<{
    * Heartbeat on a stream: exactly one response per request, in order, none unasked. After half-close what was read is
    * answered, then OK. Ending a stream says nothing about liveness.
    *
-   * Atomic: each request as for Heartbeat. Retry: open a new stream, with sequence going on or from 1; it takes over from
-   * any older one. A request with a bad field ends the stream.
+   * Atomic: each request as for Heartbeat.
+   * Retry: open a new stream, with sequence going on or from 1; it takes over from any older one. A request with a bad
+   * field ends the stream.
    * Reasons: STREAM_SUPERSEDED, HEARTBEAT_RATE_EXCEEDED, TOO_MANY_STREAMS.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.StreamHeartbeats
@@ -788,10 +790,11 @@ export const NodeService: GenService<{
     output: typeof ReportStoredChunksResponseSchema;
   },
   /**
-   * Says that chunks are deleted, in answer to delete_chunks or to a result that asks for it. A chunk that the node should
-   * have kept counts as lost.
+   * Says that chunks are deleted, in answer to delete_chunks or to a result that asks for it. A chunk that the node
+   * should have kept counts as lost.
    *
-   * Atomic: all hashes of a call with their events. Retry: safe by chunk_hash.
+   * Atomic: all hashes of a call with their events.
+   * Retry: safe by chunk_hash.
    * Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.ReportDeletedChunks
@@ -805,8 +808,8 @@ export const NodeService: GenService<{
    * Says that chunks are lost or damaged, or that no source of a fetch_chunk has them. An honest word costs less than a
    * failed proof.
    *
-   * Atomic: all hashes of a call with their `chunk.lost` and repair. Retry: safe by chunk_hash; hashes that the node does
-   * not hold are passed over.
+   * Atomic: all hashes of a call with their `chunk.lost` and repair.
+   * Retry: safe by chunk_hash; hashes that the node does not hold are passed over.
    * Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.ReportLostChunks
@@ -831,8 +834,9 @@ export const NodeService: GenService<{
   /**
    * Every chunk that the node holds in one bucket, to settle a difference.
    *
-   * Atomic: confirmations of the call as in ReportStoredChunks. Nothing is called lost by it: what is missing is named in
-   * the answer. Retry: safe by bucket.
+   * Atomic: confirmations of the call as in ReportStoredChunks. Nothing is called lost by it: what is missing is named
+   * in the answer.
+   * Retry: safe by bucket.
    * Reasons: only the common ones.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.ReportBucket
@@ -845,8 +849,8 @@ export const NodeService: GenService<{
   /**
    * Answers a prove_chunk command. Fields that are malformed or too long are refused and leave the challenge open.
    *
-   * Atomic: the verdict is recorded before the answer. Retry: safe by command_id; the first answer stands, and a repeat,
-   * whatever it holds, gets its verdict.
+   * Atomic: the verdict is recorded before the answer.
+   * Retry: safe by command_id; the first answer stands, and a repeat, whatever it holds, gets its verdict.
    * Reasons: COMMAND_NOT_FOUND, COMMAND_EXPIRED.
    *
    * @generated from rpc decentrastore.node_registry.v1.NodeService.SubmitStorageProof

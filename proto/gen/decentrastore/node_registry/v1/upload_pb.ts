@@ -12,7 +12,7 @@ import type { Message, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file decentrastore/node_registry/v1/upload.proto.
  */
 export const file_decentrastore_node_registry_v1_upload: GenFile = /*@__PURE__*/
-  fileDesc("CitkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvdXBsb2FkLnByb3RvEh5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEirAMKBlVwbG9hZBIRCgl1cGxvYWRfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI6CgVzdGF0ZRgDIAEoDjIrLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5VcGxvYWRTdGF0ZRIWCg5yZXNlcnZhdGlvbl9pZBgEIAEoCRIQCghyZXBsaWNhcxgFIAEoBRI7CgZjaHVua3MYBiADKAsyKy5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuVXBsb2FkQ2h1bmsSGgoScXVvcnVtX2NodW5rX2NvdW50GAcgASgDEhYKDmNoYXJnZWRfY2h1bmtzGAggASgFEhUKDWNoYXJnZWRfYnl0ZXMYCSABKAMSLgoKY3JlYXRlZF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMY29tcGxldGVkX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKpAQoLVXBsb2FkQ2h1bmsSEgoKY2h1bmtfaGFzaBgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgDEhMKC2Jsb2NrX2luZGV4GAMgASgFEhIKCmdlbmVyYXRpb24YBCABKAUSGQoRYXNzaWduZWRfcmVwbGljYXMYBSABKAUSGgoSY29uZmlybWVkX3JlcGxpY2FzGAYgASgFEhIKCmhhc19xdW9ydW0YByABKAgqlAEKC1VwbG9hZFN0YXRlEhwKGFVQTE9BRF9TVEFURV9VTlNQRUNJRklFRBAAEhoKFlVQTE9BRF9TVEFURV9SRVNFUlZJTkcQARIVChFVUExPQURfU1RBVEVfT1BFThACEhoKFlVQTE9BRF9TVEFURV9DT01QTEVURUQQAxIYChRVUExPQURfU1RBVEVfRVhQSVJFRBAEYgZwcm90bzM", [file_google_protobuf_timestamp]);
+  fileDesc("CitkZWNlbnRyYXN0b3JlL25vZGVfcmVnaXN0cnkvdjEvdXBsb2FkLnByb3RvEh5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEirAMKBlVwbG9hZBIRCgl1cGxvYWRfaWQYASABKAkSDwoHdXNlcl9pZBgCIAEoCRI6CgVzdGF0ZRgDIAEoDjIrLmRlY2VudHJhc3RvcmUubm9kZV9yZWdpc3RyeS52MS5VcGxvYWRTdGF0ZRIWCg5yZXNlcnZhdGlvbl9pZBgEIAEoCRIQCghyZXBsaWNhcxgFIAEoBRI7CgZjaHVua3MYBiADKAsyKy5kZWNlbnRyYXN0b3JlLm5vZGVfcmVnaXN0cnkudjEuVXBsb2FkQ2h1bmsSGgoScXVvcnVtX2NodW5rX2NvdW50GAcgASgDEhYKDmNoYXJnZWRfY2h1bmtzGAggASgFEhUKDWNoYXJnZWRfYnl0ZXMYCSABKAMSLgoKY3JlYXRlZF9hdBgKIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASLgoKZXhwaXJlc19hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASMAoMY29tcGxldGVkX2F0GAwgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcCKpAQoLVXBsb2FkQ2h1bmsSEgoKY2h1bmtfaGFzaBgBIAEoCRISCgpzaXplX2J5dGVzGAIgASgDEhMKC2Jsb2NrX2luZGV4GAMgASgFEhIKCmdlbmVyYXRpb24YBCABKAUSGQoRYXNzaWduZWRfcmVwbGljYXMYBSABKAUSGgoSY29uZmlybWVkX3JlcGxpY2FzGAYgASgFEhIKCmhhc19xdW9ydW0YByABKAgqeAoLVXBsb2FkU3RhdGUSHAoYVVBMT0FEX1NUQVRFX1VOU1BFQ0lGSUVEEAASFQoRVVBMT0FEX1NUQVRFX09QRU4QARIaChZVUExPQURfU1RBVEVfQ09NUExFVEVEEAISGAoUVVBMT0FEX1NUQVRFX0VYUElSRUQQA2IGcHJvdG8z", [file_google_protobuf_timestamp]);
 
 /**
  * The chunks of one PlaceChunks call.
@@ -176,7 +176,7 @@ export const UploadChunkSchema: GenMessage<UploadChunk> = /*@__PURE__*/
   messageDesc(file_decentrastore_node_registry_v1_upload, 1);
 
 /**
- * The life of an upload.
+ * The life of an upload. One whose placement has not been answered yet, or was refused, does not exist for clients.
  *
  * @generated from enum decentrastore.node_registry.v1.UploadState
  */
@@ -189,36 +189,29 @@ export const UploadState = {
   UNSPECIFIED: 0,
 
   /**
-   * PlaceChunks is reserving quota and choosing nodes; it becomes OPEN or disappears.
-   *
-   * @generated from enum value: UPLOAD_STATE_RESERVING = 1;
-   */
-  RESERVING: 1,
-
-  /**
    * Placed; nodes are expected to report its chunks.
    *
-   * @generated from enum value: UPLOAD_STATE_OPEN = 2;
+   * @generated from enum value: UPLOAD_STATE_OPEN = 1;
    */
-  OPEN: 2,
+  OPEN: 1,
 
   /**
    * Each of its chunks has reached quorum.
    *
-   * @generated from enum value: UPLOAD_STATE_COMPLETED = 3;
+   * @generated from enum value: UPLOAD_STATE_COMPLETED = 2;
    */
-  COMPLETED: 3,
+  COMPLETED: 2,
 
   /**
    * Not completed within 24 hours: chunks below quorum are deleted, those at quorum stay until they are released.
    *
-   * @generated from enum value: UPLOAD_STATE_EXPIRED = 4;
+   * @generated from enum value: UPLOAD_STATE_EXPIRED = 3;
    */
-  EXPIRED: 4,
+  EXPIRED: 3,
 } as const;
 
 /**
- * The life of an upload.
+ * The life of an upload. One whose placement has not been answered yet, or was refused, does not exist for clients.
  *
  * @generated from enum decentrastore.node_registry.v1.UploadState
  */

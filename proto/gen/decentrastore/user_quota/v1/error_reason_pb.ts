@@ -28,8 +28,8 @@ export const ErrorReason = {
   UNSPECIFIED: 0,
 
   /**
-   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it breaks.
-   * Retrying unchanged is pointless.
+   * INVALID_ARGUMENT with google.rpc.BadRequest: each violation names a field as snake_case path and the rule it
+   * breaks. Retrying unchanged is pointless.
    *
    * @generated from enum value: ERROR_REASON_INVALID_FIELD = 1;
    */
@@ -102,8 +102,8 @@ export const ErrorReason = {
   INTERNAL: 10,
 
   /**
-   * RESOURCE_EXHAUSTED with google.rpc.QuotaFailure: used, reserved and asked bytes together pass the limit. The numbers
-   * are in ErrorInfo.metadata: limit_bytes, used_bytes, reserved_bytes, asked_bytes. Nothing was reserved.
+   * RESOURCE_EXHAUSTED with google.rpc.QuotaFailure: used, reserved and asked bytes together pass the limit. The
+   * numbers are in ErrorInfo.metadata: limit_bytes, used_bytes, reserved_bytes, asked_bytes. Nothing was reserved.
    *
    * @generated from enum value: ERROR_REASON_QUOTA_EXCEEDED = 11;
    */
