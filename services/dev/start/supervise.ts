@@ -17,6 +17,8 @@ export interface SuperviseOptions<P extends Running> {
   /** Called after every start but the first, when the process is ready again. */
   readonly onRestarted: (process: P) => Promise<void>;
   readonly say: (line: string) => void;
+  /** Once it fires nothing is started any more. */
+  readonly signal: AbortSignal;
 }
 
 const restartDelayMs = 100;
@@ -28,30 +30,33 @@ const backoffMs = { first: 500, most: 15_000 };
  * Resolves when the process is ready for the first time.
  */
 export async function supervise<P extends Running>(options: SuperviseOptions<P>): Promise<Supervised<P>> {
-  const stopping = new AbortController();
-  let current = await startUntilReady(options, stopping.signal);
+  const stop = new AbortController();
+  const stopping = AbortSignal.any([stop.signal, options.signal]);
+  let current = await startUntilReady(options, stopping);
 
   const keepAlive = async (): Promise<void> => {
-    while (!stopping.signal.aborted) {
+    while (!stopping.aborted) {
       const reason = await current.exited;
-      if (stopping.signal.aborted) return;
+      if (stopping.aborted) return;
       options.say(`${options.name} ended (${reason}): starting it again`);
-      await pause(restartDelayMs, stopping.signal);
-      if (stopping.signal.aborted) return;
-      current = await startUntilReady(options, stopping.signal);
-      if (stopping.signal.aborted) return;
-      await options.onRestarted(current);
+      await pause(restartDelayMs, stopping);
+      if (stopping.aborted) return;
+      current = await startUntilReady(options, stopping);
+      if (stopping.aborted) return;
       options.say(`${options.name} is ready again (pid ${current.pid})`);
+      await options.onRestarted(current).catch((error: unknown) => {
+        options.say(`${options.name}: its restart could not be recorded: ${messageOf(error)}`);
+      });
     }
   };
   const loop = keepAlive().catch((error: unknown) => {
-    if (!stopping.signal.aborted) options.say(`${options.name}: supervision ended: ${messageOf(error)}`);
+    if (!stopping.aborted) options.say(`${options.name}: supervision ended: ${messageOf(error)}`);
   });
 
   return {
     current: () => current,
     stop: async () => {
-      stopping.abort();
+      stop.abort();
       await current.stop();
       await loop;
       await current.stop(); // a restart that was under way when the stop came

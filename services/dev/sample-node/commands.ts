@@ -1,0 +1,109 @@
+import { Readable } from "node:stream";
+import { buffer } from "node:stream/consumers";
+import type { Client } from "@connectrpc/connect";
+import type { FetchChunk, NodeCommand, ProveChunk } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
+import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import type { ChunkStore, StoredChunk } from "./chunk-store.ts";
+import { bucketOf, bucketSums, digestBytes } from "./digest.ts";
+import { drop, type Holdings } from "./holdings.ts";
+import { leavesOf, proofPath } from "./merkle.ts";
+
+export interface CommandContext {
+  readonly client: () => Client<typeof NodeService>;
+  readonly store: ChunkStore;
+  readonly holdings: Holdings;
+  readonly onStored: (chunk: StoredChunk) => void;
+  readonly renewCertificate: () => Promise<void>;
+  readonly say: (line: string) => void;
+}
+
+/**
+ * Carries out what the registry asks for. It repeats a command until its effect is reported, so a failure here is only
+ * said, and a command that is still being carried out is not begun twice.
+ */
+export function createCommandRunner(context: CommandContext): (commands: readonly NodeCommand[]) => void {
+  const underWay = new Set<string>();
+  return (commands) => {
+    for (const command of commands) {
+      if (underWay.has(command.commandId)) continue;
+      underWay.add(command.commandId);
+      carryOut(context, command)
+        .catch((error: unknown) => {
+          context.say(`${command.command.case ?? "command"} failed: ${error instanceof Error ? error.message : error}`);
+        })
+        .finally(() => underWay.delete(command.commandId));
+    }
+  };
+}
+
+async function carryOut(context: CommandContext, { commandId, command }: NodeCommand): Promise<void> {
+  switch (command.case) {
+    case "deleteChunks":
+      for (const hash of command.value.chunkHashes) await drop(context.store, context.holdings, hash);
+      await context.client().reportDeletedChunks({ chunkHashes: command.value.chunkHashes });
+      return;
+    case "proveChunk":
+      return await prove(context, commandId, command.value);
+    case "fetchChunk":
+      return await fetchChunk(context, command.value);
+    case "reportChunks":
+      return await reportChunks(context, command.value.buckets);
+    case "renewCertificate":
+      return await context.renewCertificate();
+    default:
+      return; // drain: nothing to do but to go on serving; anything newer than this node: the registry will see
+  }
+}
+
+async function prove(context: CommandContext, commandId: string, command: ProveChunk): Promise<void> {
+  const stored = await context.store.read(command.chunkHash);
+  if (stored === undefined) {
+    await context.client().reportLostChunks({ chunkHashes: [command.chunkHash] });
+    return;
+  }
+  const chunk = new Uint8Array(await buffer(stored.stream));
+  const leaves = leavesOf(chunk);
+  const index = command.leafIndex;
+  const leaf = index === undefined ? undefined : leaves[index];
+  await context.client().submitStorageProof({
+    commandId,
+    chunkHash: command.chunkHash,
+    nonce: command.nonce,
+    proof:
+      index === undefined || leaf === undefined
+        ? { case: "chunk", value: chunk }
+        : { case: "merkleProof", value: { leaf, path: proofPath(leaves, index) } },
+  });
+}
+
+async function fetchChunk(context: CommandContext, command: FetchChunk): Promise<void> {
+  for (const { address } of command.sources) {
+    if (address === undefined) continue;
+    const host = address.host.includes(":") ? `[${address.host}]` : address.host;
+    const response = await fetch(`http://${host}:${address.port}/chunks/${command.chunkHash}`).catch(() => undefined);
+    if (response?.ok !== true || response.body === null) continue;
+    const result = await context.store.put(command.chunkHash, Readable.fromWeb(response.body));
+    if (result.kind === "stored") return context.onStored({ hash: command.chunkHash, size: result.size });
+  }
+  await context.client().reportLostChunks({ chunkHashes: [command.chunkHash] }); // no source has it
+}
+
+async function reportChunks(context: CommandContext, asked: readonly number[]): Promise<void> {
+  const hashes = context.holdings.hashes();
+  const buckets =
+    asked.length > 0
+      ? asked
+      : (await context.client().reportChunkDigests({ digests: bucketSums(hashes).map(digestBytes) })).buckets;
+  for (const bucket of buckets) {
+    const held = hashes.filter((hash) => bucketOf(hash) === bucket);
+    const { missingChunkHashes } = await context.client().reportBucket({ bucket, chunkHashes: held });
+    const lost: string[] = [];
+    for (const hash of missingChunkHashes) {
+      const stored = await context.store.read(hash);
+      stored?.stream.destroy();
+      if (stored === undefined) lost.push(hash);
+      else context.onStored({ hash, size: stored.size });
+    }
+    if (lost.length > 0) await context.client().reportLostChunks({ chunkHashes: lost });
+  }
+}

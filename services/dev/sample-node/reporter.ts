@@ -1,0 +1,76 @@
+import type { StoredChunk } from "./chunk-store.ts";
+
+/** What the registry said of one reported chunk: keep it, or delete it. */
+export type Verdict = "keep" | "delete";
+
+export interface ReporterOptions {
+  /** One ReportStoredChunks call; the verdicts come in the chunks' order. Throws where the call failed. */
+  readonly report: (chunks: readonly StoredChunk[]) => Promise<readonly Verdict[]>;
+  readonly remove: (hash: string) => Promise<void>;
+  readonly say: (line: string) => void;
+  readonly signal: AbortSignal;
+}
+
+const mostPerCall = 1000;
+const gatherMs = 20; // chunks that arrive together are reported together
+const retryMs = { first: 500, most: 15_000 };
+
+/**
+ * Reports chunks until the registry has answered for each. A report that fails is repeated with a pause: the registry
+ * counts a chunk once, however often it hears of it.
+ */
+export function createReporter(options: ReporterOptions): { add(chunk: StoredChunk): void; run(): Promise<void> } {
+  const waiting = new Map<string, StoredChunk>();
+  let wake = () => {};
+
+  const reportBatch = async (): Promise<void> => {
+    const batch = [...waiting.values()].slice(0, mostPerCall);
+    const verdicts = await options.report(batch);
+    for (const [index, chunk] of batch.entries()) {
+      if (waiting.get(chunk.hash) === chunk) waiting.delete(chunk.hash); // not one that arrived anew meanwhile
+      if (verdicts[index] === "delete") await options.remove(chunk.hash);
+    }
+  };
+
+  return {
+    add: (chunk) => {
+      waiting.set(chunk.hash, chunk);
+      wake();
+    },
+    run: async () => {
+      let retry = retryMs.first;
+      while (!options.signal.aborted) {
+        if (waiting.size === 0) {
+          await new Promise<void>((resolve) => {
+            wake = resolve;
+            options.signal.addEventListener("abort", () => resolve(), { once: true });
+          });
+          await pause(gatherMs, options.signal);
+          continue;
+        }
+        try {
+          await reportBatch();
+          retry = retryMs.first;
+        } catch (error) {
+          if (options.signal.aborted) return;
+          options.say(`report failed, repeated: ${error instanceof Error ? error.message : String(error)}`);
+          await pause(retry * (0.5 + Math.random()), options.signal);
+          retry = Math.min(retry * 2, retryMs.most);
+        }
+      }
+    },
+  };
+}
+
+export function pause(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal.addEventListener("abort", done);
+    if (signal.aborted) done();
+  });
+}

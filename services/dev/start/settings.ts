@@ -1,0 +1,55 @@
+import { freePort, isFree } from "./ports.ts";
+
+export type ServiceName = "auth" | "user-quota" | "node-registry";
+
+/** Where a service of this start listens. */
+export interface ServicePorts {
+  readonly port: number;
+  readonly opsPort: number;
+}
+
+export interface Settings {
+  readonly ports: Readonly<Record<ServiceName, ServicePorts>>;
+  readonly nodeEdgePort: number;
+  /** Set when somebody else runs PostgreSQL or NATS. */
+  readonly externalDatabaseUrl: string | undefined;
+  readonly externalNatsUrl: string | undefined;
+}
+
+/**
+ * Ports are settled before anything starts: the services are told each other's addresses, and an occupied port is
+ * reported by its variable's name instead of by a service that never gets ready.
+ */
+export async function readSettings(env: NodeJS.ProcessEnv): Promise<Settings> {
+  const problems: string[] = [];
+  const main = async (name: string, fallback: number): Promise<number> => {
+    const wanted = Number(env[name] || fallback);
+    if (!Number.isInteger(wanted) || wanted < 0 || wanted > 65_535) {
+      problems.push(`${name} must be a port from 0 to 65535 (0 picks a free one)`);
+      return 0;
+    }
+    if (wanted === 0) return await freePort();
+    if (!(await isFree(wanted)))
+      problems.push(`port ${wanted} is taken by another program: set ${name} to another, or to 0`);
+    return wanted;
+  };
+  const ops = async (name: string, fallback: number): Promise<number> => {
+    if (env[name]) return await main(name, fallback);
+    return (await isFree(fallback)) ? fallback : await freePort();
+  };
+  const settings: Settings = {
+    ports: {
+      auth: { port: await main("AUTH_PORT", 7101), opsPort: await ops("AUTH_OPS_PORT", 7191) },
+      "user-quota": { port: await main("USER_QUOTA_PORT", 7102), opsPort: await ops("USER_QUOTA_OPS_PORT", 7192) },
+      "node-registry": {
+        port: await main("NODE_REGISTRY_PORT", 7103),
+        opsPort: await ops("NODE_REGISTRY_OPS_PORT", 7193),
+      },
+    },
+    nodeEdgePort: await main("NODE_EDGE_PORT", 7443),
+    externalDatabaseUrl: env.DATABASE_URL || undefined,
+    externalNatsUrl: env.NATS_URL || undefined,
+  };
+  if (problems.length > 0) throw new Error(problems.join("\n"));
+  return settings;
+}
