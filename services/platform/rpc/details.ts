@@ -8,8 +8,8 @@ import {
   RetryInfoSchema,
 } from "#gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
-import { RpcError } from "./errors.ts";
-import { fromDuration, toDuration } from "./time.ts";
+import type { RpcError } from "./errors.ts";
+import { toDuration } from "./time.ts";
 
 const ERROR_DOMAIN = "decentrastore";
 
@@ -28,27 +28,6 @@ export function toStatusDetails(error: RpcError): Uint8Array | undefined {
   if (details.length === 0) return undefined;
   const packed = details.map(({ desc, message }) => anyPack(desc, message));
   return toBinary(StatusSchema, create(StatusSchema, { code: error.code, message: error.message, details: packed }));
-}
-
-/**
- * The error of another service as our own: code, message, reason and details unchanged, so that a client cannot tell
- * which service refused. Anything else than an answered error (connection refused, ...) comes back as it is.
- */
-export function passOn(error: unknown): unknown {
-  if (error instanceof RpcError || !(error instanceof ConnectError) || !error.isWireError) return error;
-  const info = error.findDetails(ErrorInfoSchema)[0];
-  const retry = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
-  const violations = error.findDetails(BadRequestSchema).flatMap((detail) => detail.fieldViolations);
-  const quota = error.findDetails(QuotaFailureSchema).flatMap((detail) => detail.violations);
-  return new RpcError({
-    code: error.code,
-    message: error.rawMessage,
-    ...(info === undefined ? {} : { reason: info.reason, metadata: info.metadata }),
-    ...(retry === undefined ? {} : { retryAfterMs: fromDuration(retry) }),
-    violations: violations.map(({ field, description }) => ({ field, rule: description })),
-    quota: quota.map(({ subject, description }) => ({ subject, description })),
-    cause: error,
-  });
 }
 
 function detailsOf(error: RpcError) {

@@ -1,5 +1,11 @@
-import type { Code } from "@connectrpc/connect";
-import { Code as RpcCode } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
+import {
+  BadRequestSchema,
+  ErrorInfoSchema,
+  QuotaFailureSchema,
+  RetryInfoSchema,
+} from "#gen/google/rpc/error_details_pb.ts";
+import { fromDuration } from "./time.ts";
 
 /** A request field that breaks a rule: a snake_case path such as "chunks[3].size_bytes", and the rule in English. */
 export interface FieldViolation {
@@ -70,7 +76,7 @@ export function errorsOf<R extends object>(
 /** INVALID_ARGUMENT / INVALID_FIELD with google.rpc.BadRequest; the message names every field and its rule. */
 export function invalidArgument(violations: readonly FieldViolation[]): RpcError {
   return new RpcError({
-    code: RpcCode.InvalidArgument,
+    code: Code.InvalidArgument,
     reason: "INVALID_FIELD",
     message: violations.map((violation) => `${violation.field} ${violation.rule}`).join("; "),
     violations,
@@ -79,23 +85,23 @@ export function invalidArgument(violations: readonly FieldViolation[]): RpcError
 
 /** UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID. */
 export function unauthenticated(reason: "TOKEN_MISSING" | "TOKEN_INVALID", message: string, cause?: unknown): RpcError {
-  return new RpcError({ code: RpcCode.Unauthenticated, reason, message, cause });
+  return new RpcError({ code: Code.Unauthenticated, reason, message, cause });
 }
 
 /** PERMISSION_DENIED / ACCESS_DENIED. */
 export function accessDenied(message: string): RpcError {
-  return new RpcError({ code: RpcCode.PermissionDenied, reason: "ACCESS_DENIED", message });
+  return new RpcError({ code: Code.PermissionDenied, reason: "ACCESS_DENIED", message });
 }
 
 /** RESOURCE_EXHAUSTED / OVERLOADED with RetryInfo: a bounded resource is full, nothing was done. */
 export function overloaded(message: string, retryAfterMs: number, cause?: unknown): RpcError {
-  return new RpcError({ code: RpcCode.ResourceExhausted, reason: "OVERLOADED", message, retryAfterMs, cause });
+  return new RpcError({ code: Code.ResourceExhausted, reason: "OVERLOADED", message, retryAfterMs, cause });
 }
 
 /** UNAVAILABLE / DEPENDENCY_UNAVAILABLE with RetryInfo: the database, the broker or another service is down. */
 export function dependencyUnavailable(message: string, cause?: unknown): RpcError {
   return new RpcError({
-    code: RpcCode.Unavailable,
+    code: Code.Unavailable,
     reason: "DEPENDENCY_UNAVAILABLE",
     message,
     retryAfterMs: 1_000,
@@ -105,5 +111,26 @@ export function dependencyUnavailable(message: string, cause?: unknown): RpcErro
 
 /** What an unexpected error looks like from outside. */
 export function internalError(cause: unknown): RpcError {
-  return new RpcError({ code: RpcCode.Internal, message: "internal error", cause });
+  return new RpcError({ code: Code.Internal, message: "internal error", cause });
+}
+
+/**
+ * The error of another service as our own: code, message, reason and details unchanged, so that a client cannot tell
+ * which service refused. Anything else than an answered error (connection refused, ...) comes back as it is.
+ */
+export function passOn(error: unknown): unknown {
+  if (error instanceof RpcError || !(error instanceof ConnectError) || !error.isWireError) return error;
+  const info = error.findDetails(ErrorInfoSchema)[0];
+  const retry = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  const violations = error.findDetails(BadRequestSchema).flatMap((detail) => detail.fieldViolations);
+  const quota = error.findDetails(QuotaFailureSchema).flatMap((detail) => detail.violations);
+  return new RpcError({
+    code: error.code,
+    message: error.rawMessage,
+    ...(info === undefined ? {} : { reason: info.reason, metadata: info.metadata }),
+    ...(retry === undefined ? {} : { retryAfterMs: fromDuration(retry) }),
+    violations: violations.map(({ field, description }) => ({ field, rule: description })),
+    quota: quota.map(({ subject, description }) => ({ subject, description })),
+    cause: error,
+  });
 }

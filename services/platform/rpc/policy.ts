@@ -43,6 +43,7 @@ export interface PolicyDeps {
 
 export interface PolicedService {
   readonly service: RpcService["service"];
+  readonly readMaxBytes: number | undefined;
   /** The handlers with the policy around them; they refuse contexts that `admit` has not seen. */
   readonly spec: ServiceImplSpec;
   /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
@@ -95,7 +96,8 @@ export function createPolicy(options: PolicyOptions): (service: RpcService) => P
       const call = callIn(context);
       if (!call.isStarted) deps.calls.finished(call, toRpcError(error, context));
     };
-    return { service: service.service, spec: { service: service.service, methods }, admit, refused };
+    const spec = { service: service.service, methods };
+    return { service: service.service, readMaxBytes: service.readMaxBytes, spec, admit, refused };
   };
 }
 

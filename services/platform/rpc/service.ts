@@ -8,10 +8,13 @@ export interface RpcService {
   readonly spec: ServiceImplSpec;
   /** Local names of methods that are logged only on error, when slow, or once in 1,000 calls. */
   readonly highRate: ReadonlySet<string>;
+  /** The largest request message; the transport's default where undefined. */
+  readonly readMaxBytes: number | undefined;
 }
 
 export interface ImplementOptions<S extends DescService> {
   readonly highRate?: readonly (keyof S["method"] & string)[];
+  readonly readMaxBytes?: number;
 }
 
 /**
@@ -26,5 +29,10 @@ export function implement<S extends DescService>(
   assertAccessDeclared(service);
   // createServiceImplSpec takes a partial map; the full type above is what keeps an RPC from being forgotten.
   const handlers: Partial<ServiceImpl<S>> = impl;
-  return { service, spec: createServiceImplSpec<S>(service, handlers), highRate: new Set(options.highRate ?? []) };
+  return {
+    service,
+    spec: createServiceImplSpec<S>(service, handlers),
+    highRate: new Set(options.highRate ?? []),
+    readMaxBytes: options.readMaxBytes,
+  };
 }

@@ -1,0 +1,125 @@
+import { once } from "node:events";
+import { createServer as createHttp1Server, type Server } from "node:http";
+import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
+import type { Socket } from "node:net";
+import type { PolicedService } from "#platform/rpc/policy.ts";
+import { createConnectHandler } from "./connect-handler.ts";
+import { shareOnePort } from "./one-port.ts";
+import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
+import { guardSessions } from "./session-guard.ts";
+import { cutSlowBodies } from "./slow-bodies.ts";
+
+export interface HttpServerOptions {
+  readonly host: string;
+  /** 0 picks a free one. */
+  readonly port: number;
+  readonly services: readonly PolicedService[];
+  readonly routes?: readonly HttpRoute[];
+  readonly trustedProxyCount?: number;
+  /** Largest request message, default 4 MiB: a PlaceChunks of 1,000 chunks takes a tenth of it. */
+  readonly readMaxBytes?: number;
+  readonly limits?: Partial<HttpLimits>;
+}
+
+export interface HttpLimits {
+  /** To send the request line and headers; also how long a connection may say nothing at first. */
+  readonly headersTimeoutMs: number;
+  /** To send the whole request, except on streams of requests. */
+  readonly requestTimeoutMs: number;
+  readonly keepAliveTimeoutMs: number;
+  readonly maxConnections: number;
+  readonly maxConcurrentStreams: number;
+  /** HTTP/2: pinged when idle for this long, destroyed when the answer stays away, sent off when unused for long. */
+  readonly idleMs: number;
+  readonly pingTimeoutMs: number;
+  readonly unusedMs: number;
+}
+
+const DEFAULT_LIMITS: HttpLimits = {
+  headersTimeoutMs: 10_000,
+  requestTimeoutMs: 60_000,
+  // Longer than the minute after which common load balancers drop idle connections: they should be the ones to close.
+  keepAliveTimeoutMs: 65_000,
+  maxConnections: 20_000,
+  maxConcurrentStreams: 256,
+  idleMs: 30_000,
+  pingTimeoutMs: 20_000,
+  unusedMs: 600_000,
+};
+const READ_MAX_BYTES = 4 * 1024 * 1024;
+
+export interface HttpServer {
+  readonly host: string;
+  readonly port: number;
+  /** Refuses new connections, lets calls in flight finish, and after `graceMs` cuts what is left. */
+  close(graceMs: number): Promise<void>;
+}
+
+/** Serves RPCs (Connect, gRPC, gRPC-Web) and plain routes over HTTP/1.1 and h2c on one port. */
+export async function startHttpServer(options: HttpServerOptions): Promise<HttpServer> {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const rpc = createConnectHandler({
+    services: options.services,
+    trustedProxyCount: options.trustedProxyCount ?? 0,
+    readMaxBytes: options.readMaxBytes ?? READ_MAX_BYTES,
+    fallback: notFound,
+  });
+  const handler = createDispatcher(options.routes ?? [], options.services, rpc);
+  const http1 = createHttp1Server(
+    {
+      headersTimeout: limits.headersTimeoutMs,
+      requestTimeout: limits.requestTimeoutMs,
+      keepAliveTimeout: limits.keepAliveTimeoutMs,
+      connectionsCheckingInterval: Math.min(5_000, limits.headersTimeoutMs),
+      keepAlive: true,
+      keepAliveInitialDelay: 60_000,
+      noDelay: true,
+    },
+    handler,
+  );
+  http1.maxConnections = limits.maxConnections;
+  const http2 = createHttp2Server(
+    {
+      settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
+      // Against rapid reset (CVE-2023-44487): more resets than this and the session is told to go away.
+      streamResetBurst: 1_000,
+      streamResetRate: 100,
+    },
+    handler,
+  );
+  cutSlowBodies(http2, options.services, limits.requestTimeoutMs);
+  const sessions = guardSessions(http2, limits);
+  const silent = shareOnePort(http1, http2, limits.headersTimeoutMs);
+  http1.listen(options.port, options.host);
+  await once(http1, "listening");
+  const address = http1.address();
+  if (address === null || typeof address === "string") throw new Error("the server has no TCP address");
+  return {
+    host: options.host,
+    port: address.port,
+    close: (graceMs) => closeAll({ http1, http2, sessions, silent }, graceMs),
+  };
+}
+
+interface Running {
+  readonly http1: Server;
+  readonly http2: Http2Server;
+  readonly sessions: ReadonlySet<ServerHttp2Session>;
+  readonly silent: ReadonlySet<Socket>;
+}
+
+async function closeAll({ http1, sessions, silent }: Running, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => http1.close(() => resolve()));
+  for (const socket of silent) socket.destroy();
+  // GOAWAY: streams in flight finish, then the connection closes.
+  for (const session of sessions) session.close();
+  // Keep-alive connections become idle one by one as their last answer is sent.
+  const sweep = setInterval(() => http1.closeIdleConnections(), 50);
+  const cut = setTimeout(() => {
+    http1.closeAllConnections();
+    for (const session of sessions) session.destroy();
+  }, graceMs);
+  await closed;
+  clearInterval(sweep);
+  clearTimeout(cut);
+}
