@@ -9,7 +9,7 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRegistryConfig } from "./config.ts";
-import type { NetworkView } from "./directory/network-view.ts";
+import type { NodeTable } from "./directory/node-table.ts";
 
 /** What every room of the node-registry is built on: a plain object, made once in `service.ts`. */
 export interface Deps {
@@ -23,7 +23,7 @@ export interface Deps {
   readonly random: () => number;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly view: NetworkView;
+  readonly view: NodeTable;
   readonly userQuota: Client<typeof UserQuotaService>;
 }
 

@@ -20,7 +20,7 @@ create table node_registry.storage_nodes (
   state_reason text not null default '',
   maintenance_until timestamptz,
   -- Both as of the last change of state or liveness; node_leases has the exact beat (view current_storage_nodes).
-  is_active boolean not null default true,
+  is_active boolean not null default false,
   last_heartbeat timestamptz,
   reputation_score double precision not null default 1.0,
   reputation_reset_at timestamptz,
@@ -38,8 +38,8 @@ create table node_registry.storage_nodes (
   constraint storage_nodes__host_length check (length(address_host) between 1 and 253),
   constraint storage_nodes__region_length check (length(region) <= 64),
   constraint storage_nodes__software_version_length check (length(software_version) <= 64),
-  -- 4 PiB: what a single node can mean, and small enough that bytes stay exact in a double.
-  constraint storage_nodes__capacity_range check (capacity_gb between 1 and 4194304),
+  -- Up to 1 PiB: more than a single node can mean, and bytes stay exact in a double.
+  constraint storage_nodes__capacity_range check (capacity_gb between 1 and 1048576),
   constraint storage_nodes__state_known
     check (state in ('in_service', 'draining', 'maintenance', 'disqualified', 'deregistered')),
   constraint storage_nodes__maintenance_has_end check ((state = 'maintenance') = (maintenance_until is not null)),
@@ -125,31 +125,36 @@ create table node_registry.directory_changes (
 );
 create index directory_changes__changed_at on node_registry.directory_changes using brin (changed_at);
 
--- Why a node is what it is: every transition with its cause, evidence and actor. Append-only for the service.
+-- Why a node is what it is: every change of state, liveness and reputation with its cause, evidence and actor. The
+-- service may only add to it.
 create table node_registry.node_history (
   id bigint generated always as identity,
-  -- Null where the whole network is meant (a sweep halted or resumed).
+  -- Null where the whole network is meant (a sweep stopped or resumed).
   node_row_id bigint,
-  at timestamptz not null default node_registry.lease_clock(),
+  occurred_at timestamptz not null default node_registry.lease_clock(),
   kind text not null,
-  previous text not null default '',
-  current text not null default '',
-  cause text not null default '',
-  actor text not null default '',
-  evidence jsonb not null default '{}',
+  previous_state text,
+  state text,
+  previous_liveness text,
+  liveness text,
+  liveness_cause text,
+  previous_score double precision,
+  score double precision,
+  evidence text not null default '',
+  actor text not null default 'system',
+  reason text not null default '',
   constraint node_history__pkey primary key (id),
   constraint node_history__node_exists foreign key (node_row_id) references node_registry.storage_nodes (id),
-  constraint node_history__kind_known
-    check (kind in ('enrollment', 'liveness', 'state', 'reputation', 'certificate', 'sweep'))
+  constraint node_history__kind_known check (kind in ('enrollment', 'liveness', 'state', 'reputation', 'sweep'))
 );
 create index node_history__node on node_registry.node_history (node_row_id, id desc);
-create index node_history__at on node_registry.node_history using brin (at);
+create index node_history__occurred_at on node_registry.node_history using brin (occurred_at);
 
 -- The service may not rewrite history; it may only ask for what is older than a month to be dropped.
 create function node_registry.prune_node_history() returns bigint
   language sql volatile security definer set search_path = pg_catalog
   as $$
-    with old as (delete from node_registry.node_history where at < node_registry.lease_clock() - interval '30 days' returning 1)
+    with old as (delete from node_registry.node_history where occurred_at < node_registry.lease_clock() - interval '30 days' returning 1)
     select count(*) from old
   $$;
 revoke all on function node_registry.prune_node_history() from public;
@@ -159,7 +164,7 @@ grant execute on function node_registry.prune_node_history() to node_registry_ap
 create table node_registry.join_tokens (
   join_token_id text not null,
   secret_hash node_registry.sha256 not null,
-  -- 0: unlimited, and then not counted, so that a crowd of enrolling nodes does not queue on this row.
+  -- 0: unlimited.
   max_uses integer not null,
   uses integer not null default 0,
   expires_at timestamptz not null,

@@ -1,0 +1,110 @@
+import type { Logger } from "#platform/log/logger.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { ChangeRing } from "./change-ring.ts";
+import { selectChangesAfter, selectDirectoryHead } from "./changes.store.ts";
+import type { NodeTable } from "./node-table.ts";
+import { selectFiguresAfter, selectNodeRecords, selectNodeRecordsAfter } from "./nodes.store.ts";
+
+const POLL_MS = 250;
+const PAGE = 1_000;
+const LOAD_PAGE = 5_000;
+
+export interface FollowerDeps {
+  readonly pool: Pool;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly view: NodeTable;
+  readonly ring: ChangeRing;
+  /** How often the figures of every node should be read anew; undefined while this process writes all of them itself. */
+  figuresPeriodMs(): number | undefined;
+}
+
+export interface Follower extends AsyncDisposable {
+  /** Reads the log now instead of at the next poll. */
+  wake(): void;
+}
+
+/**
+ * Keeps the view and the ring of this process up to date with the directory's change log: one indexed query every 250 ms
+ * whatever the number of watchers. Resolves once the view is complete. An outage of PostgreSQL only delays it.
+ */
+export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<Follower> {
+  await loadView(deps);
+  const stop = new AbortController();
+  const ending = AbortSignal.any([signal, stop.signal]);
+  const wakes = { up: new AbortController() };
+  const running = follow(deps, ending, wakes);
+  return {
+    wake: () => wakes.up.abort(),
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+async function loadView(deps: FollowerDeps): Promise<void> {
+  // The head first: what changes while the nodes are read is read again from the log.
+  const head = await selectDirectoryHead(deps.pool);
+  for (let after = 0n; ; ) {
+    const page = await selectNodeRecordsAfter(deps.pool, after, LOAD_PAGE);
+    for (const record of page) deps.view.put(record);
+    const last = page.at(-1);
+    if (last === undefined || page.length < LOAD_PAGE) break;
+    after = last.rowId;
+  }
+  deps.view.advance(head.revision);
+  deps.ring.start(head.compacted_revision);
+  // The ring also gets the changes before the head, so that watchers can resume across a restart of this process.
+  while (deps.ring.head < head.revision) {
+    const rows = await selectChangesAfter(deps.pool, deps.ring.head, LOAD_PAGE);
+    for (const row of rows) deps.ring.push({ revision: row.revision, nodeId: row.node_id, node: row.node });
+    if (rows.length === 0) deps.ring.start(head.revision);
+  }
+}
+
+async function follow(deps: FollowerDeps, signal: AbortSignal, wakes: { up: AbortController }): Promise<void> {
+  const cursor = { figuresAfter: 0n };
+  while (!signal.aborted) {
+    try {
+      wakes.up = new AbortController();
+      const isMore = await followOnce(deps);
+      await refreshFigures(deps, cursor);
+      if (isMore) continue;
+    } catch (error) {
+      deps.log.warn({ err: error }, "the directory's changes cannot be read, trying again");
+    }
+    await deps.clock.sleep(POLL_MS, AbortSignal.any([signal, wakes.up.signal]));
+  }
+}
+
+async function followOnce(deps: FollowerDeps): Promise<boolean> {
+  const rows = await selectChangesAfter(deps.pool, deps.ring.head, PAGE);
+  const last = rows.at(-1);
+  if (last === undefined) return false;
+  const records = await selectNodeRecords(deps.pool, [...new Set(rows.map((row) => row.node_row_id))]);
+  for (const record of records) deps.view.put(record);
+  deps.view.advance(last.revision);
+  for (const row of rows) deps.ring.push({ revision: row.revision, nodeId: row.node_id, node: row.node });
+  deps.ring.notify();
+  return rows.length === PAGE;
+}
+
+/** Goes round all leases once per period, a slice per poll. */
+async function refreshFigures(deps: FollowerDeps, cursor: { figuresAfter: bigint }): Promise<void> {
+  const periodMs = deps.figuresPeriodMs();
+  if (periodMs === undefined) return;
+  const slice = Math.max(100, Math.ceil((deps.view.candidates().length * POLL_MS) / periodMs));
+  const rows = await selectFiguresAfter(deps.pool, cursor.figuresAfter, slice);
+  for (const row of rows) {
+    deps.view.putFigures(row.node_row_id, {
+      usedBytes: Number(row.used_bytes),
+      freeBytes: Number(row.free_bytes),
+      chunkCount: Number(row.chunk_count),
+      peerNetwork: row.peer_network,
+      responsiveness: row.responsiveness,
+    });
+  }
+  cursor.figuresAfter = rows.length < slice ? 0n : (rows.at(-1)?.node_row_id ?? 0n);
+}
