@@ -1,0 +1,78 @@
+import type { PlacementCandidate } from "../directory/network-view.ts";
+
+/** What each part of a node's score counts for. They add up to 1. */
+export const SCORE_SHARES = { freeSpace: 0.4, reputation: 0.3, responsiveness: 0.2, diversity: 0.1 } as const;
+
+/** Why a node may not get a chunk, whatever its score: the hard rules, in the order in which they are looked at. */
+export type HardRule = "not_in_service" | "not_online" | "not_enough_space";
+
+export interface ScoreParts {
+  readonly freeSpace: number;
+  readonly reputation: number;
+  readonly responsiveness: number;
+  readonly diversity: number;
+}
+
+/** Bytes that a node can still take: what it reports as free, less what was assigned to it and is not confirmed yet. */
+export function roomOf(candidate: PlacementCandidate, assignedBytes: number): number {
+  return Math.max(0, candidate.freeBytes - assignedBytes);
+}
+
+export function brokenHardRule(
+  candidate: PlacementCandidate,
+  assignedBytes: number,
+  sizeBytes: number,
+): HardRule | undefined {
+  if (candidate.state !== "in_service") return "not_in_service";
+  if (candidate.liveness !== "online") return "not_online";
+  return roomOf(candidate, assignedBytes) < sizeBytes ? "not_enough_space" : undefined;
+}
+
+export function scorePartsOf(candidate: PlacementCandidate, assignedBytes: number, diversity: number): ScoreParts {
+  return {
+    freeSpace: unit(roomOf(candidate, assignedBytes) / Math.max(1, candidate.capacityBytes)),
+    reputation: unit(candidate.reputationScore),
+    responsiveness: unit(candidate.responsiveness),
+    diversity: unit(diversity),
+  };
+}
+
+export function scoreOf(parts: ScoreParts): number {
+  return (
+    SCORE_SHARES.freeSpace * parts.freeSpace +
+    SCORE_SHARES.reputation * parts.reputation +
+    SCORE_SHARES.responsiveness * parts.responsiveness +
+    SCORE_SHARES.diversity * parts.diversity
+  );
+}
+
+/** How many of the eligible nodes share a subnet and a region: what a node's diversity is measured against. */
+export interface Crowding {
+  readonly total: number;
+  readonly byNetwork: ReadonlyMap<string, number>;
+  readonly byRegion: ReadonlyMap<string, number>;
+}
+
+export function crowdingOf(candidates: Iterable<PlacementCandidate>): Crowding {
+  const byNetwork = new Map<string, number>();
+  const byRegion = new Map<string, number>();
+  let total = 0;
+  for (const { peerNetwork, region } of candidates) {
+    byNetwork.set(peerNetwork, (byNetwork.get(peerNetwork) ?? 0) + 1);
+    byRegion.set(region, (byRegion.get(region) ?? 0) + 1);
+    total += 1;
+  }
+  return { total, byNetwork, byRegion };
+}
+
+/** 1 for a node alone in its subnet and its region, 0 where every other node shares both. */
+export function diversityOf(candidate: PlacementCandidate, crowding: Crowding): number {
+  const others = Math.max(1, crowding.total - 1);
+  const sharingNetwork = (crowding.byNetwork.get(candidate.peerNetwork) ?? 1) - 1;
+  const sharingRegion = (crowding.byRegion.get(candidate.region) ?? 1) - 1;
+  return 1 - (sharingNetwork + sharingRegion) / (2 * others);
+}
+
+function unit(value: number): number {
+  return Number.isFinite(value) ? Math.min(1, Math.max(0, value)) : 0;
+}
