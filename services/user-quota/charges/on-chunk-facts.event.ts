@@ -1,0 +1,138 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import {
+  ChunkReleasedSchema,
+  ChunkStoredSchema,
+  UploadCompletedSchema,
+  UploadExpiredSchema,
+} from "#gen/decentrastore/events/v1/events_pb.ts";
+import type { ReceivedEvent } from "#platform/inbox/received-event.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import { lockAccounts, openAccounts, saveBalances } from "../accounts/accounts.store.ts";
+import type { Deps } from "../deps.ts";
+import { optionalUuidOf, sha256Of, UnusableEventError, uuidOf } from "../events.ts";
+import { writeJournal } from "../ledger/journal.event.ts";
+import { loadReservations, saveReservations } from "../reservations/reservations.store.ts";
+import { claimCharges, saveCharges } from "./charges.store.ts";
+import { chargeKey, claimsOf, type Fact } from "./facts.ts";
+import { recordPosition } from "./positions.store.ts";
+import { newBook, postFacts } from "./post-facts.ts";
+
+/** Where the facts come from: their actor in the ledger, and the name of the position up to which they are applied. */
+export const FACT_SOURCE = "node-registry";
+
+/**
+ * Posts what node-registry tells of chunks and uploads. A batch is folded per user and written with one statement per
+ * table, however many users it touches; accounts are locked in the order of their ids, so batches never deadlock.
+ */
+export function onChunkFacts(deps: Deps): (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void> {
+  return async (tx, events) => {
+    const facts = events.map(factOf).filter((fact) => fact !== undefined);
+    if (facts.length > 0) await postAll(deps, tx, facts);
+    await recordPosition(
+      tx,
+      FACT_SOURCE,
+      events.map((event) => event.sequence),
+    );
+  };
+}
+
+async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Promise<void> {
+  const now = deps.clock.now();
+  const userIds = [...new Set(facts.map((fact) => fact.userId))].sort();
+  await openAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
+  const accounts = await lockAccounts(tx, userIds);
+  const reservations = await loadReservations(tx, reservationIdsOf(facts));
+  const known = await claimCharges(tx, [...claimsOf(facts).values()]);
+  const book = newBook();
+  for (const account of accounts) book.accounts.set(account.userId, account);
+  for (const reservation of reservations) book.reservations.set(reservation.reservationId, reservation);
+  for (const charge of known) book.charges.set(chargeKey(charge), charge);
+  postFacts(book, facts, FACT_SOURCE, now);
+  // What was claimed as new is in its final state already; only known charges can still have moved on.
+  await saveCharges(
+    tx,
+    changedOf(known, (charge) => book.charges.get(chargeKey(charge))),
+  );
+  await saveReservations(
+    tx,
+    changedOf(reservations, ({ reservationId }) => book.reservations.get(reservationId)),
+    now,
+  );
+  await saveBalances(
+    tx,
+    changedOf(accounts, ({ userId }) => book.accounts.get(userId)),
+  );
+  await writeJournal(deps, tx, book.journal);
+}
+
+export function changedOf<T>(before: readonly T[], after: (item: T) => T | undefined): T[] {
+  return before.flatMap((item) => {
+    const now = after(item);
+    return now === undefined || now === item ? [] : [now];
+  });
+}
+
+function reservationIdsOf(facts: readonly Fact[]): string[] {
+  const ids = facts.map((fact) => (fact.kind === "released" ? undefined : fact.reservationId));
+  return [...new Set(ids.filter((id) => id !== undefined))];
+}
+
+/** Undefined for events that change nothing here, such as a replica beyond the quorum or a message of a later version. */
+function factOf(event: ReceivedEvent): Fact | undefined {
+  switch (event.type) {
+    case ChunkStoredSchema.typeName:
+      return storedFact(event);
+    case ChunkReleasedSchema.typeName:
+      return releasedFact(event);
+    case UploadCompletedSchema.typeName:
+      return uploadEndedFact(event, fromBinary(UploadCompletedSchema, event.payload));
+    case UploadExpiredSchema.typeName:
+      return uploadEndedFact(event, fromBinary(UploadExpiredSchema, event.payload));
+    default:
+      return undefined;
+  }
+}
+
+function storedFact(event: ReceivedEvent): Fact | undefined {
+  const message = fromBinary(ChunkStoredSchema, event.payload);
+  if (!message.reachedQuorum) return undefined;
+  return {
+    kind: "stored",
+    ...chunkOf(event, message),
+    uploadId: optionalUuidOf("upload_id", message.uploadId),
+    reservationId: optionalUuidOf("reservation_id", message.reservationId),
+  };
+}
+
+function releasedFact(event: ReceivedEvent): Fact | undefined {
+  const message = fromBinary(ChunkReleasedSchema, event.payload);
+  // It never reached its quorum and never will: nothing was charged, and nothing needs to be remembered.
+  return message.charged ? { kind: "released", ...chunkOf(event, message) } : undefined;
+}
+
+function chunkOf(
+  event: ReceivedEvent,
+  message: { userId: string; chunkHash: string; generation: number; sizeBytes: bigint },
+) {
+  const { generation, sizeBytes } = message;
+  if (generation < 1) throw new UnusableEventError("generation is not positive");
+  if (sizeBytes < 1n) throw new UnusableEventError("size_bytes is not positive");
+  return {
+    userId: uuidOf("user_id", message.userId),
+    eventId: event.eventId,
+    chunkHash: sha256Of("chunk_hash", message.chunkHash),
+    generation,
+    sizeBytes,
+  };
+}
+
+function uploadEndedFact(
+  event: ReceivedEvent,
+  message: { userId: string; reservationId: string; chargedBytes: bigint },
+): Fact | undefined {
+  const reservationId = optionalUuidOf("reservation_id", message.reservationId);
+  if (reservationId === undefined) return undefined;
+  if (message.chargedBytes < 0n) throw new UnusableEventError("charged_bytes is negative");
+  const userId = uuidOf("user_id", message.userId);
+  return { kind: "upload_ended", userId, eventId: event.eventId, reservationId, chargedBytes: message.chargedBytes };
+}

@@ -1,0 +1,26 @@
+import type { MethodImpl } from "@connectrpc/connect";
+import { z } from "zod";
+import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import { callerOf } from "#platform/rpc/caller.ts";
+import { nextPageToken, pageOf } from "#platform/rpc/paging.ts";
+import { validate } from "#platform/rpc/validate.ts";
+import type { Deps } from "../deps.ts";
+import { accountNotFound } from "../errors.ts";
+import { hasAccount, listEntries } from "./entries.store.ts";
+import { toProtoEntry } from "./to-proto.ts";
+
+const cursor = z.strictObject({ before: z.coerce.bigint() });
+
+export function listLedgerEntries(deps: Deps): MethodImpl<typeof UserQuotaService.method.listLedgerEntries> {
+  return async (request, context) => {
+    const { userId } = request;
+    validate((check) => check.uuid("user_id", userId));
+    const { limit, after } = pageOf(request, cursor);
+    const entries = await listEntries(deps.pool, { userId, before: after?.before, limit });
+    if (entries.length === 0 && !(await hasAccount(deps.pool, userId))) throw accountNotFound(callerOf(context));
+    return {
+      ledgerEntries: entries.map(toProtoEntry),
+      nextPageToken: nextPageToken(entries, limit, ({ entryId }) => ({ before: entryId })),
+    };
+  };
+}

@@ -1,0 +1,110 @@
+import { z } from "zod";
+import type { Connection } from "#platform/postgres/pool.ts";
+import { instant, int8Array, sql, textArray, uuidArray, zInstant, zInt8, zUuid } from "#platform/postgres/sql.ts";
+import type { Reservation } from "./reservation.ts";
+
+const reservationRow = z.strictObject({
+  reservationId: zUuid,
+  userId: zUuid,
+  clientId: z.string(),
+  idempotencyKey: z.string(),
+  sizeBytes: zInt8,
+  postedBytes: zInt8,
+  heldBytes: zInt8,
+  expectedBytes: zInt8.nullable(),
+  state: z.enum(["held", "closing", "closed", "released", "expired"]),
+  createdAt: zInstant,
+  expiresAt: zInstant,
+});
+
+const columns = sql.fragment`
+  reservation_id as "reservationId", user_id as "userId", client_id as "clientId",
+  idempotency_key as "idempotencyKey", size_bytes as "sizeBytes", posted_bytes as "postedBytes",
+  held_bytes as "heldBytes", expected_bytes as "expectedBytes", state, created_at as "createdAt",
+  expires_at as "expiresAt"`;
+
+export function findReservation(db: Connection, reservationId: string): Promise<Reservation | null> {
+  return db.maybeOne(sql.type(reservationRow)`
+    select ${columns} from user_quota.reservations where reservation_id = ${reservationId}`);
+}
+
+/** To be called under the locks of the users' accounts, which guard their reservations. */
+export function loadReservations(tx: Connection, ids: readonly string[]): Promise<readonly Reservation[]> {
+  if (ids.length === 0) return Promise.resolve([]);
+  return tx.any(sql.type(reservationRow)`
+    select ${columns} from user_quota.reservations where reservation_id = any(${uuidArray(ids)})`);
+}
+
+export interface ReservationKey {
+  readonly userId: string;
+  readonly clientId: string;
+  readonly idempotencyKey: string;
+}
+
+/** Under the account's lock: the reservation that was made with this key before, if any. */
+export function findByKey(tx: Connection, key: ReservationKey): Promise<Reservation | null> {
+  return tx.maybeOne(sql.type(reservationRow)`
+    select ${columns} from user_quota.reservations
+    where user_id = ${key.userId} and client_id = ${key.clientId} and idempotency_key = ${key.idempotencyKey}`);
+}
+
+const freedRow = z.strictObject({ freedBytes: zInt8 });
+
+/** Under the account's lock: expires the account's overdue reservations and tells what they held. */
+export async function foldOverdue(tx: Connection, userId: string, now: Temporal.Instant): Promise<bigint> {
+  const { freedBytes } = await tx.one(sql.type(freedRow)`
+    with overdue as (
+      select reservation_id, held_bytes from user_quota.reservations
+      where user_id = ${userId} and state in ('held', 'closing') and expires_at <= ${instant(now)}
+    ), expired as (
+      update user_quota.reservations set state = 'expired', held_bytes = 0, closed_at = ${instant(now)}
+      from overdue where reservations.reservation_id = overdue.reservation_id
+    )
+    select coalesce(sum(held_bytes), 0)::bigint as "freedBytes" from overdue`);
+  return freedBytes;
+}
+
+/** Inserts a reservation and adds what it holds, less what was freed, to its locked account. */
+export async function insertReservation(tx: Connection, reservation: Reservation, freedBytes: bigint): Promise<void> {
+  await tx.query(sql.unsafe`
+    with reservation as (
+      insert into user_quota.reservations
+        (reservation_id, user_id, client_id, idempotency_key, size_bytes, held_bytes, created_at, expires_at)
+      values (${reservation.reservationId}, ${reservation.userId}, ${reservation.clientId},
+        ${reservation.idempotencyKey}, ${reservation.sizeBytes}, ${reservation.heldBytes},
+        ${instant(reservation.createdAt)}, ${instant(reservation.expiresAt)})
+    )
+    update user_quota.accounts
+    set storage_reserved_bytes = storage_reserved_bytes + ${reservation.heldBytes}::bigint - ${freedBytes}::bigint
+    where user_id = ${reservation.userId}`);
+}
+
+/** Takes freed bytes off the reserved ones of a locked account. */
+export async function freeBytes(tx: Connection, userId: string, freedBytes: bigint): Promise<void> {
+  if (freedBytes === 0n) return;
+  await tx.query(sql.unsafe`
+    update user_quota.accounts set storage_reserved_bytes = storage_reserved_bytes - ${freedBytes}::bigint
+    where user_id = ${userId}`);
+}
+
+/** Writes reservations of locked accounts, all in one statement. */
+export async function saveReservations(
+  tx: Connection,
+  reservations: readonly Reservation[],
+  now: Temporal.Instant,
+): Promise<void> {
+  if (reservations.length === 0) return;
+  await tx.query(sql.unsafe`
+    update user_quota.reservations
+    set posted_bytes = new.posted_bytes, held_bytes = new.held_bytes, expected_bytes = new.expected_bytes,
+      state = new.state,
+      closed_at = case when new.state in ('held', 'closing') then null else coalesce(closed_at, ${instant(now)}) end
+    from unnest(
+      ${uuidArray(reservations.map((reservation) => reservation.reservationId))},
+      ${int8Array(reservations.map((reservation) => reservation.postedBytes))},
+      ${int8Array(reservations.map((reservation) => reservation.heldBytes))},
+      ${int8Array(reservations.map((reservation) => reservation.expectedBytes))},
+      ${textArray(reservations.map((reservation) => reservation.state))}
+    ) as new (reservation_id, posted_bytes, held_bytes, expected_bytes, state)
+    where reservations.reservation_id = new.reservation_id`);
+}
