@@ -18,6 +18,14 @@ export function runInCall<T>(scope: CallScope, work: () => T): T {
   return scopes.run(scope, work);
 }
 
+/**
+ * Runs work that must outlive the call it was begun in, such as giving a reservation back: what it calls does not
+ * inherit the call's deadline.
+ */
+export function runDetached<T>(work: () => T): T {
+  return scopes.exit(work);
+}
+
 export function currentCall(): CallScope | undefined {
   return scopes.getStore();
 }

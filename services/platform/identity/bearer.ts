@@ -1,0 +1,17 @@
+import type { HandlerContext } from "@connectrpc/connect";
+import { anonymous, type Caller } from "#platform/rpc/caller.ts";
+import { unauthenticated } from "#platform/rpc/errors.ts";
+import type { TokenVerifier } from "./token-verifier.ts";
+
+const BEARER = /^bearer +(\S+) *$/i;
+
+/** Who calls by `Authorization: Bearer <token>`: nobody known where the header is missing. */
+export function bearerIdentity(verifier: TokenVerifier): (context: HandlerContext) => Caller | Promise<Caller> {
+  return (context) => {
+    const header = context.requestHeader.get("authorization");
+    if (header === null || header === "") return anonymous;
+    const token = BEARER.exec(header)?.[1];
+    if (token === undefined) throw unauthenticated("TOKEN_INVALID", "the Authorization header must be: Bearer <token>");
+    return verifier.verify(token);
+  };
+}
