@@ -1,16 +1,10 @@
 import { once } from "node:events";
 import { rm } from "node:fs/promises";
+import { natsUserNames } from "../nats-server.ts";
 import { bootstrapAccounts, issueJoinToken, serviceClientNames } from "./bootstrap.ts";
 import type { DevFile } from "./dev-file.ts";
 import { endEarlierProcesses, type Home, openHome, openSecrets, recordProcesses, writePrivately } from "./home.ts";
-import {
-  applicationRoles,
-  type Broker,
-  type Database,
-  natsUsers,
-  startBroker,
-  startDatabase,
-} from "./infrastructure.ts";
+import { applicationRoles, type Broker, type Database, startBroker, startDatabase } from "./infrastructure.ts";
 import { type Services, startServices, urlOf } from "./main-services.ts";
 import { record } from "./processes.ts";
 import { readSettings } from "./settings.ts";
@@ -36,7 +30,7 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
   const settings = await readSettings(env);
   const secrets = await openSecrets(home, {
     clients: serviceClientNames,
-    nats: natsUsers,
+    nats: natsUserNames,
     databases: Object.values(applicationRoles),
   });
 

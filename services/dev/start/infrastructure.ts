@@ -1,6 +1,6 @@
 import { startEmbeddedPostgres } from "../embedded-postgres.ts";
 import { startNatsServer } from "../nats-server.ts";
-import { databaseName, migrate, prepareEmbeddedDatabase, urlFor } from "./database.ts";
+import { migrate, prepareEmbeddedDatabase, urlFor } from "./database.ts";
 import type { Home, Secrets } from "./home.ts";
 import { freePort } from "./ports.ts";
 import type { ServiceName, Settings } from "./settings.ts";
@@ -33,8 +33,6 @@ export const applicationRoles: Readonly<Record<ServiceName, string>> = {
   "node-registry": "node_registry_app",
 };
 
-export const natsUsers = ["auth", "user-quota", "node-registry", "subscriber", "operator"];
-
 export async function startDatabase(around: Surroundings, signal: AbortSignal): Promise<Database> {
   const { externalDatabaseUrl } = around.settings;
   if (externalDatabaseUrl !== undefined) {
@@ -44,13 +42,17 @@ export async function startDatabase(around: Surroundings, signal: AbortSignal): 
   const port = await freePort();
   const process = await supervise({
     name: "postgres",
-    start: () => startEmbeddedPostgres({ folder: around.home.path("postgres"), port }),
+    start: async () => {
+      const server = await startEmbeddedPostgres({ folder: around.home.path("postgres"), port });
+      const exited = server.exited.then(({ code, signal: ending }) => ending ?? `exit code ${code}`);
+      return { pid: server.pid, url: server.url, exited, stop: server.stop };
+    },
     onRestarted: around.onRestarted,
     say: around.say,
     signal,
   });
-  const operatorUrl = urlFor(process.current().url, { database: databaseName });
-  await prepareEmbeddedDatabase(process.current().url, around.secrets.databasePasswords);
+  const operatorUrl = process.current().url;
+  await prepareEmbeddedDatabase(operatorUrl, around.secrets.databasePasswords);
   return {
     operatorUrl,
     environmentOf: (service) => {
@@ -69,7 +71,13 @@ export async function startBroker(around: Surroundings, signal: AbortSignal): Pr
   const port = await freePort();
   const process = await supervise({
     name: "nats",
-    start: () => startNatsServer({ folder: around.home.path("nats"), port, passwords: around.secrets.natsPasswords }),
+    start: () =>
+      startNatsServer({
+        folder: around.home.path("nats"),
+        port,
+        passwords: around.secrets.natsPasswords,
+        say: around.say,
+      }),
     onRestarted: around.onRestarted,
     say: around.say,
     signal,

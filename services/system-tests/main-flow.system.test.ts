@@ -1,0 +1,96 @@
+import { randomUUID } from "node:crypto";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import { StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { type ControlPlane, startControlPlane } from "./fixtures/control-plane.ts";
+import { gatewayClients, newChunks, quotaClientOf, registerUser, totalBytes } from "./fixtures/network.ts";
+import { connectSubscriber, type ReplayedEvent, replay } from "./fixtures/stream-replay.ts";
+import { joinNode, type TestNode } from "./fixtures/test-node.ts";
+import { until } from "./fixtures/until.ts";
+
+// The main flow of the system, with real processes and the public protocols alone.
+
+let controlPlane: ControlPlane;
+beforeAll(async () => {
+  controlPlane = await startControlPlane();
+}, 120_000);
+afterAll(() => controlPlane[Symbol.asyncDispose](), 60_000);
+
+it("charges a stored chunk once, with two of three replicas, however often the nodes report", async () => {
+  const network = await controlPlane.devFile();
+  const user = await registerUser(network);
+  const quotas = quotaClientOf(network, user);
+  const gateway = await gatewayClients(network);
+  const opened = (await quotas.getQuota({ userId: user.userId })).quota;
+  expect(opened).toMatchObject({ storageUsedBytes: 0n, storageReservedBytes: 0n, storageQuotaBytes: 10n * 2n ** 30n });
+
+  const nodes = await Promise.all([joinNode(network), joinNode(network), joinNode(network)]);
+  await using _ = cleanup(nodes);
+  await Promise.all(nodes.map((node) => node.beat()));
+  await until("all nodes are online", 10_000, async () => {
+    const seen = await Promise.all(nodes.map(({ nodeId }) => gateway.nodes.getNode({ nodeId })));
+    return seen.every(({ node }) => node?.liveness === NodeLiveness.ONLINE && node.isActive);
+  });
+
+  const chunks = newChunks(5);
+  const uploadId = randomUUID();
+  const request = { userId: user.userId, uploadId, chunks, replicas: 3 };
+  const placed = await gateway.chunks.placeChunks(request);
+  expect(placed.chunks.map((chunk) => chunk.nodes.length)).toEqual([3, 3, 3, 3, 3]);
+  expect((await gateway.chunks.placeChunks(request)).reservationId).toBe(placed.reservationId);
+  const reserved = (await quotas.getQuota({ userId: user.userId })).quota;
+  expect(reserved).toMatchObject({ storageUsedBytes: 0n, storageReservedBytes: totalBytes(chunks) });
+
+  const chunkHashes = chunks.map((chunk) => chunk.chunkHash);
+  const sizesBytes = chunks.map((chunk) => chunk.sizeBytes);
+  const [first, second] = nodes;
+  const report = (node: TestNode | undefined) => node?.client.reportStoredChunks({ chunkHashes, sizesBytes });
+  const answers = await Promise.all([report(first), report(second), report(first), report(second), report(first)]);
+  const results = answers.flatMap((answer) => answer?.results ?? []);
+  expect(results.filter((result) => result === StoredChunkResult.CONFIRMED)).toHaveLength(10);
+  expect(results.filter((result) => result === StoredChunkResult.ALREADY_CONFIRMED)).toHaveLength(15);
+
+  await until("the bytes are charged", 10_000, async () => {
+    const { quota } = await quotas.getQuota({ userId: user.userId });
+    return quota?.storageUsedBytes === totalBytes(chunks) && quota.storageReservedBytes === 0n;
+  });
+  const { upload } = await gateway.chunks.getUpload({ uploadId });
+  expect(upload).toMatchObject({ state: UploadState.COMPLETED, chargedBytes: totalBytes(chunks), chargedChunks: 5 });
+  const located = await gateway.chunks.locateChunks({ chunkHashes: [...chunkHashes, "0".repeat(64)] });
+  expect(located.chunks.map((chunk) => chunk.chunkHash).sort()).toEqual([...chunkHashes].sort());
+
+  const connection = await connectSubscriber(network.natsUrl);
+  const streams = ["USERS", "NODES", "CHUNKS", "NODE_HEARTBEATS"];
+  const events = (await Promise.all(streams.map((stream) => replay(connection, stream)))).flat();
+  await connection.close();
+  const about = (keys: string[]) => events.filter((event) => keys.includes(event.key));
+  expect(namesOf(about([user.userId]))).toEqual(["UserRegistered"]);
+  for (const { nodeId } of nodes) {
+    expect(namesOf(about([nodeId]))).toEqual(["NodeHeartbeat", "NodeOnline", "NodeRegistered"]);
+  }
+  const stored = about(chunkHashes);
+  expect(namesOf(stored)).toEqual(Array.from({ length: 10 }, () => "ChunkStored"));
+  expect(stored.filter(({ message }) => "reachedQuorum" in message && message.reachedQuorum === true)).toHaveLength(5);
+  expect(namesOf(about([uploadId]))).toEqual(["UploadCompleted"]);
+  expectContiguousVersions(events.filter((event) => !event.subject.startsWith("decentrastore.node.heartbeat.")));
+});
+
+function namesOf(events: readonly ReplayedEvent[]): string[] {
+  return events.map((event) => event.message.$typeName.replace("decentrastore.events.v1.", "")).sort();
+}
+
+function expectContiguousVersions(events: readonly ReplayedEvent[]): void {
+  const last = new Map<string, bigint>();
+  for (const event of events) {
+    const of = `${event.subject.split(".")[1]} ${event.key}`;
+    expect(event.keyVersion, event.subject).toBe((last.get(of) ?? 0n) + 1n);
+    last.set(of, event.keyVersion);
+  }
+}
+
+function cleanup(nodes: readonly TestNode[]): AsyncDisposable {
+  return {
+    [Symbol.asyncDispose]: async () => void (await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()))),
+  };
+}
