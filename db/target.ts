@@ -1,0 +1,45 @@
+import { existsSync, readFileSync } from "node:fs";
+import path from "node:path";
+import { z } from "zod";
+
+const devFile = z.object({ databaseUrl: z.string() });
+
+/** Says to a person what to do; commands print it without a stack. */
+export class UsageError extends Error {
+  override readonly name = "UsageError";
+}
+
+/**
+ * The database that a command acts on: DATABASE_URL, or the one that `npm start` runs.
+ *
+ * @throws UsageError when there is neither.
+ */
+export function databaseUrlOfCommand(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.DATABASE_URL) return env.DATABASE_URL;
+  const home = env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
+  const file = path.join(home, "dev.json");
+  if (existsSync(file)) return devFile.parse(JSON.parse(readFileSync(file, "utf8"))).databaseUrl;
+  throw new UsageError(
+    "no database: set DATABASE_URL=postgres://user:password@host:port/database, or start the local one with npm start",
+  );
+}
+
+/** Runs a command and turns its failure into one readable message and exit code 1. */
+export async function runCommand(work: () => Promise<number>): Promise<void> {
+  try {
+    process.exitCode = await work();
+  } catch (error) {
+    process.exitCode = 1;
+    console.error(error instanceof Error ? chainOf(error).join("\n  because: ") : String(error));
+  }
+}
+
+/** The messages of an error and its causes, each once. */
+function chainOf(error: Error): readonly string[] {
+  const messages: string[] = [];
+  for (let current: unknown = error; current instanceof Error; current = current.cause) {
+    const message = current.message || current.name;
+    if (!messages.some((earlier) => earlier.includes(message))) messages.push(message);
+  }
+  return messages;
+}
