@@ -1,4 +1,12 @@
-import { type ConnectionOptions, connect, DebugEvents, Events, type MsgHdrs, type NatsConnection } from "nats";
+import {
+  type ConnectionOptions,
+  connect,
+  createInbox,
+  DebugEvents,
+  Events,
+  type MsgHdrs,
+  type NatsConnection,
+} from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 
 /** Bytes published without an answer that may be under way at once; above it `publish` refuses instead of buffering. */
@@ -11,6 +19,8 @@ export interface Nats extends AsyncDisposable {
   isConnected(): boolean;
   /** Calls back after every reconnect; the answer ends it. */
   onReconnect(listener: () => void): () => void;
+  /** A subject below the connection's private prefix, for answers. */
+  newInbox(): string;
   /**
    * Publishes without an answer: at most once. False when it was dropped, because the server is away or does not keep up:
    * what is only interesting when fresh must never fill the memory.
@@ -35,7 +45,8 @@ export interface NatsOptions {
 
 /** Resolves once connected, however long the server takes to come up. */
 export async function connectNats(options: NatsOptions): Promise<Nats> {
-  const connection = await connectFirst(connectionOptions(options), options);
+  const settings = connectionOptions(options);
+  const connection = await connectFirst(settings, options);
   const reconnected = new Set<() => void>();
   let connected = true;
   void followStatus(connection, options.log, (isUp) => {
@@ -45,6 +56,7 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
   const window = unflushedWindow(connection);
   return {
     connection,
+    newInbox: () => createInbox(settings.inboxPrefix),
     isConnected: () => connected && !connection.isClosed(),
     onReconnect: (listener) => {
       reconnected.add(listener);

@@ -1,5 +1,5 @@
 import type { Connection } from "#platform/postgres/pool.ts";
-import { byteaArray, int8Array, sql, textArray, uuidArray } from "#platform/postgres/sql.ts";
+import { byteaArray, int8Array, sql, textArray, uuidArray, zVoid } from "#platform/postgres/sql.ts";
 import type { OutboxEvent } from "./outbox.ts";
 
 /**
@@ -7,16 +7,20 @@ import type { OutboxEvent } from "./outbox.ts";
  * id order is the delivery order within a key.
  */
 export async function insertOutboxRows(tx: Connection, schema: string, events: readonly OutboxEvent[]): Promise<void> {
-  await tx.query(sql.unsafe`
-    insert into ${sql.identifier([schema, "outbox"])} (event_id, subject, key, key_version, type, payload)
-    select event_id, subject, key, key_version, type, payload
+  await tx.query(sql.type(zVoid)`
+    insert into ${sql.identifier([schema, "outbox"])} (event_id, subject, key, key_version, type, payload, traceparent)
+    select event_id, subject, key, key_version, type, payload, traceparent
     from unnest(
       ${uuidArray(events.map((event) => event.eventId))},
       ${textArray(events.map((event) => event.subject))},
       ${textArray(events.map((event) => event.key))},
       ${int8Array(events.map((event) => event.keyVersion))},
       ${textArray(events.map((event) => event.type))},
-      ${byteaArray(events.map((event) => Buffer.from(event.payload)))}
-    ) with ordinality as event (event_id, subject, key, key_version, type, payload, position)
+      ${byteaArray(events.map((event) => event.payload))},
+      ${sql.array(
+        events.map((event) => event.traceparent ?? null),
+        "text",
+      )}
+    ) with ordinality as event (event_id, subject, key, key_version, type, payload, traceparent, position)
     order by position`);
 }

@@ -16,6 +16,8 @@ export interface OutboxEvent {
   /** Full name of the protobuf message. */
   type: string;
   payload: Uint8Array;
+  /** W3C trace context of the request that caused it. */
+  traceparent?: string;
 }
 
 export interface EventAddress {
@@ -23,6 +25,7 @@ export interface EventAddress {
   key: string;
   keyVersion: bigint;
   clock: Clock;
+  traceparent?: string;
 }
 
 /** Encodes the message and gives it a time-ordered id (UUIDv7). Touches nothing, so a retried transaction may call it again. */
@@ -34,6 +37,7 @@ export function newEvent<D extends DescMessage>(schema: D, at: EventAddress, ini
     keyVersion: at.keyVersion,
     type: schema.typeName,
     payload: toBinary(schema, create(schema, init)),
+    ...(at.traceparent === undefined ? {} : { traceparent: at.traceparent }),
   };
 }
 

@@ -1,0 +1,253 @@
+import type { Lease } from "#platform/leadership/leadership.ts";
+import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
+import { isStreamName, type StreamName, streamOf } from "#platform/nats/streams.ts";
+import { createBackoffs } from "./backoffs.ts";
+import { createLatch, type Latch } from "./latch.ts";
+import { publicationOf, sourceOf } from "./publication.ts";
+import { markPublished, type OutboxRow, readUnpublished, type Stored } from "./relay.store.ts";
+import type { RelayOptions } from "./relay.worker.ts";
+import type { RelayMetrics } from "./relay-metrics.ts";
+import { createSendQueue } from "./send-queue.ts";
+import { NotLeadingError, subjectPrefixes } from "./stream-recovery.ts";
+
+/** Rows in memory at most, and how many of them may be unanswered. */
+const MAX_HELD = 4_096;
+const MAX_IN_FLIGHT = 2_048;
+const READ_LIMIT = 2_000;
+/** At 1,000 commits a second a reading for each would find one row; this finds four, for 4 ms at most. */
+const READ_SPACING_MS = 4;
+const MARK_LIMIT = 2_000;
+const MARK_AFTER_MS = 10;
+/** Keys that pause are named in the reading; with more of them the reading waits for the first to be due. */
+const MAX_PAUSED_KEYS = 256;
+const STOP_PATIENCE_MS = 5_000;
+
+export interface SessionContext {
+  options: Omit<RelayOptions, "metrics">;
+  metrics: RelayMetrics;
+  lease: Lease;
+  /** Aborted when the streams may have changed: what is in flight is then given up, and the streams are looked at again. */
+  doubt: AbortController;
+}
+
+/** Publishes until the lease is lost, the process stops (what is in flight is then waited for and marked), or doubt. */
+export async function runRelaySession(context: SessionContext): Promise<void> {
+  using publisher = createPublisher(context.options);
+  const latch = createLatch(context.options.clock);
+  await using session = new RelaySession(context, publisher, latch);
+  using stack = new DisposableStack();
+  stack.defer(context.options.outbox.onWake(() => session.wake()));
+  await session.run();
+}
+
+class RelaySession implements AsyncDisposable {
+  readonly #context: SessionContext;
+  readonly #publisher: Publisher;
+  readonly #latch: Latch;
+  readonly #queue = createSendQueue<OutboxRow>();
+  readonly #pausedKeys = createBackoffs(100, 15_000);
+  readonly #pausedStreams = createBackoffs(500, 10_000);
+  readonly #highest = new Map<string, number>();
+  #acknowledged: Stored[] = [];
+  #isWoken = true;
+  #nextPollAt = 0;
+  #readNotBefore = 0;
+  #markNotBefore = 0;
+  #reading: Promise<void> | undefined;
+  #marking: Promise<void> | undefined;
+  #isDeposed = false;
+
+  constructor(context: SessionContext, publisher: Publisher, latch: Latch) {
+    this.#context = context;
+    this.#publisher = publisher;
+    this.#latch = latch;
+  }
+
+  wake(): void {
+    this.#isWoken = true;
+    this.#latch.notify();
+  }
+
+  async run(): Promise<void> {
+    const { lease, doubt } = this.#context;
+    const over = AbortSignal.any([lease.signal, doubt.signal]);
+    while (!over.aborted && lease.isHeld() && !this.#isDeposed) {
+      this.#send();
+      this.#read();
+      this.#mark(MARK_AFTER_MS);
+      await this.#latch.wait(this.#idleMs(), over);
+    }
+    if (this.#isDeposed) throw new NotLeadingError("another relay leads");
+    if (!doubt.signal.aborted && lease.isHeld()) await this.#finish();
+  }
+
+  /** Nothing reads or marks any more once the session is gone; rows that were not marked are published again. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#publisher.abandon();
+    await Promise.all([this.#reading, this.#marking]);
+  }
+
+  #send(): void {
+    const { options } = this.#context;
+    if (!options.nats.isConnected()) return;
+    const source = sourceOf(options.schema);
+    for (const row of this.#queue.take(MAX_IN_FLIGHT - this.#publisher.inFlight())) {
+      this.#publisher.publish(publicationOf(row, source), (outcome) => this.#settle(row, outcome));
+    }
+  }
+
+  #settle(row: OutboxRow, outcome: PublishOutcome): void {
+    if (outcome.kind === "stored") this.#stored(row, outcome);
+    else this.#failed(row, outcome);
+    this.#latch.notify();
+  }
+
+  #stored(row: OutboxRow, { stream, sequence, duplicate }: PublishOutcome & { kind: "stored" }): void {
+    // A new message below an earlier one: the stream was made again under our hands.
+    const isAnother = !duplicate && sequence <= (this.#highest.get(stream) ?? 0);
+    if (isAnother) {
+      this.#context.doubt.abort(new Error(`${stream} fell back`));
+      return;
+    }
+    if (!duplicate) this.#highest.set(stream, sequence);
+    if (this.#pausedKeys.size > 0) this.#pausedKeys.succeeded(row.key);
+    if (this.#pausedStreams.size > 0) this.#pausedStreams.succeeded(stream);
+    if (this.#acknowledged.length === 0) {
+      this.#markNotBefore = Math.max(this.#markNotBefore, this.#now() + MARK_AFTER_MS);
+    }
+    this.#queue.acknowledged(row);
+    this.#acknowledged.push({ row, stream, sequence });
+  }
+
+  #failed(row: OutboxRow, outcome: Exclude<PublishOutcome, { kind: "stored" }>): void {
+    const { options, metrics, doubt } = this.#context;
+    metrics.failures.inc({ cause: outcome.kind });
+    this.#queue.failed(row);
+    const stream = streamOf(row.subject);
+    if (outcome.kind === "stream_missing" && stream !== undefined && options.streams.includes(stream)) {
+      doubt.abort(new Error(`${stream} is missing`));
+      return;
+    }
+    if (outcome.kind === "stream_full" && stream !== undefined) {
+      this.#streamFull(stream, outcome.reason);
+      return;
+    }
+    if (!this.#pausedKeys.isPaused(row.key)) {
+      options.log.warn(
+        { key: row.key, subject: row.subject, eventId: row.event_id, ...outcome },
+        "the key has to wait",
+      );
+    }
+    this.#pausedKeys.failed(row.key, this.#now());
+  }
+
+  #streamFull(stream: StreamName, reason: string): void {
+    const { options, metrics } = this.#context;
+    metrics.streamFull.set({ stream }, 1);
+    if (this.#pausedStreams.isPaused(stream)) return;
+    options.log.error({ stream, reason }, "the stream is full, its events wait in the outbox");
+    this.#pausedStreams.failed(stream, this.#now());
+    this.#queue.dropWaiting((row) => streamOf(row.subject) === stream);
+  }
+
+  #read(): void {
+    const { options } = this.#context;
+    const now = this.#now();
+    if (this.#reading !== undefined || now < this.#readNotBefore || this.#queue.size >= MAX_HELD) return;
+    if (!options.nats.isConnected() || !(this.#isWoken || now >= this.#nextReadAt())) return;
+    this.#isWoken = false;
+    this.#reading = this.#readRows(now).finally(() => {
+      this.#reading = undefined;
+      this.#latch.notify();
+    });
+  }
+
+  async #readRows(now: number): Promise<void> {
+    const { options, metrics } = this.#context;
+    const pausedKeys = this.#pausedKeys.resume(now);
+    const pausedStreams = this.#pausedStreams.resume(now).filter(isStreamName);
+    metrics.pausedKeys.set(pausedKeys.length);
+    this.#nextPollAt = now + (options.pollMs ?? 75);
+    if (pausedKeys.length >= MAX_PAUSED_KEYS) return;
+    try {
+      const rows = await readUnpublished(options.pool, options.schema, {
+        held: this.#queue.heldIds(),
+        pausedKeys,
+        pausedPrefixes: subjectPrefixes(pausedStreams),
+        limit: Math.min(READ_LIMIT, MAX_HELD - this.#queue.size),
+      });
+      this.#queue.add(rows.filter((row) => this.#mayGo(row)));
+      const took = this.#now() - now;
+      if (rows.length > READ_LIMIT / 2) this.#isWoken = true;
+      else this.#readNotBefore = now + READ_SPACING_MS;
+      // Behind a full stream or a paused key the reading skips what waits: the longer that takes, the rarer it is.
+      this.#nextPollAt = Math.max(this.#nextPollAt, now + 10 * took);
+    } catch (error) {
+      options.log.warn({ err: error }, "could not read the outbox");
+      this.#readNotBefore = now + 200 + Math.random() * 800;
+    }
+  }
+
+  /** Of a key or stream that failed while its rows were being read, the later ones must not overtake the failed one. */
+  #mayGo(row: OutboxRow): boolean {
+    if (this.#pausedKeys.size > 0 && this.#pausedKeys.isPaused(row.key)) return false;
+    return this.#pausedStreams.size === 0 || !this.#pausedStreams.isPaused(streamOf(row.subject) ?? "");
+  }
+
+  /** One statement at a time; what is acknowledged meanwhile goes into the next. */
+  #mark(afterMs: number): void {
+    const isDue = afterMs === 0 || this.#acknowledged.length >= MARK_LIMIT || this.#now() >= this.#markNotBefore;
+    if (this.#marking !== undefined || this.#acknowledged.length === 0 || !isDue) return;
+    const batch = this.#acknowledged.splice(0, MARK_LIMIT);
+    this.#marking = this.#markRows(batch).finally(() => {
+      this.#marking = undefined;
+      this.#latch.notify();
+    });
+  }
+
+  async #markRows(batch: Stored[]): Promise<void> {
+    const { options, lease, metrics } = this.#context;
+    try {
+      if (!(await markPublished(options.pool, options.schema, lease.epoch, batch))) {
+        this.#isDeposed = true;
+        return;
+      }
+      this.#queue.forget(batch.map(({ row }) => row.id));
+      for (const [stream, stored] of Map.groupBy(batch, ({ stream }) => stream)) {
+        metrics.published.inc({ stream }, stored.length);
+        metrics.streamFull.set({ stream }, 0);
+      }
+    } catch (error) {
+      options.log.warn({ err: error }, "could not mark published events");
+      this.#acknowledged.unshift(...batch);
+      this.#markNotBefore = this.#now() + 200 + Math.random() * 300;
+    }
+  }
+
+  /** The clean stop: nothing new goes out, what is under way is waited for and marked. */
+  async #finish(): Promise<void> {
+    const deadline = this.#now() + STOP_PATIENCE_MS;
+    const never = new AbortController().signal;
+    const isBusy = () => this.#publisher.inFlight() + this.#acknowledged.length > 0 || this.#marking !== undefined;
+    while (isBusy() && this.#now() < deadline && !this.#isDeposed && this.#context.lease.isHeld()) {
+      this.#mark(0);
+      await this.#latch.wait(50, never);
+    }
+  }
+
+  #nextReadAt(): number {
+    return Math.min(this.#nextPollAt, this.#pausedKeys.nextAt() ?? Infinity, this.#pausedStreams.nextAt() ?? Infinity);
+  }
+
+  #idleMs(): number {
+    const nextRead = this.#isWoken ? this.#readNotBefore : Math.max(this.#nextReadAt(), this.#readNotBefore);
+    const isReadPossible = this.#reading === undefined && this.#queue.size < MAX_HELD;
+    const nextMark = this.#acknowledged.length > 0 && this.#marking === undefined ? this.#markNotBefore : Infinity;
+    const next = Math.min(isReadPossible ? nextRead : Infinity, nextMark, this.#now() + 1_000);
+    return Math.max(1, next - this.#now());
+  }
+
+  #now(): number {
+    return this.#context.options.clock.monotonicMs();
+  }
+}

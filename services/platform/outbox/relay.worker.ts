@@ -1,0 +1,90 @@
+import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Nats } from "#platform/nats/connect.ts";
+import type { StreamName, StreamSettings } from "#platform/nats/streams.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { Outbox } from "./outbox.ts";
+import { RELAY_LEASE } from "./relay.store.ts";
+import { createRelayMetrics, type RelayMetrics } from "./relay-metrics.ts";
+import { runRelaySession } from "./relay-session.ts";
+import { NotLeadingError, recoverStreams } from "./stream-recovery.ts";
+import { watchStreams } from "./stream-watch.worker.ts";
+
+export interface RelayOptions {
+  pool: Pool;
+  schema: string;
+  nats: Nats;
+  /** The streams that belong to this service; the relay makes them. */
+  streams: readonly StreamName[];
+  outbox: Outbox;
+  clock: Clock;
+  log: Logger;
+  metrics: Metrics;
+  signal: AbortSignal;
+  streamSettings?: StreamSettings;
+  /** How long another process waits for this one's relay after a crash, default 5,000. */
+  leaseTtlMs?: number;
+  /** How often rows are looked for that nobody told of, default 75. */
+  pollMs?: number;
+}
+
+/**
+ * Publishes the outbox of one schema to JetStream, in one process at a time.
+ *
+ * At least once, in order within each key: two rows of one key are never in flight together, and a key whose event
+ * fails stops until it went through, while others go on. A full stream leaves events in the outbox; a lost stream is
+ * made again and gets what the outbox holds. Disposing publishes nothing more, waits for what is in flight and marks it.
+ */
+export function startRelay(options: RelayOptions): AsyncDisposable {
+  const stop = new AbortController();
+  const metrics = createRelayMetrics(options.metrics);
+  const running = runAsLeader({
+    pool: options.pool,
+    schema: options.schema,
+    name: RELAY_LEASE,
+    ttlMs: options.leaseTtlMs ?? 5_000,
+    clock: options.clock,
+    log: options.log,
+    signal: AbortSignal.any([options.signal, stop.signal]),
+    work: (lease) => runTerm(options, metrics, lease),
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort(new Error("the relay stops"));
+      await running;
+    },
+  };
+}
+
+/** One term of leadership: recover the streams, publish until something about them is doubtful, and again. */
+async function runTerm(options: RelayOptions, metrics: RelayMetrics, lease: Lease): Promise<void> {
+  const { nats, clock, log } = options;
+  let doubt = new AbortController();
+  const raiseDoubt = () => doubt.abort(new Error("the streams may have changed"));
+  const ended = new AbortController();
+  const over = AbortSignal.any([lease.signal, ended.signal]);
+  const watching = watchStreams({ ...options, metrics }, over, raiseDoubt);
+  using stack = new DisposableStack();
+  stack.defer(nats.onReconnect(raiseDoubt));
+  metrics.isLeading.set(1);
+  try {
+    while (!lease.signal.aborted && lease.isHeld()) {
+      doubt = new AbortController();
+      try {
+        await recoverStreams({ streamSettings: {}, ...options, epoch: lease.epoch, signal: lease.signal });
+      } catch (error) {
+        if (error instanceof NotLeadingError) throw error;
+        log.warn({ err: error }, "could not check the streams, trying again");
+        await clock.sleep(500 + Math.random() * 500, lease.signal);
+        continue;
+      }
+      await runRelaySession({ options, metrics, lease, doubt });
+    }
+  } finally {
+    metrics.isLeading.set(0);
+    ended.abort();
+    await watching;
+  }
+}
