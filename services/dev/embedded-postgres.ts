@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from "node:child_process";
+import type { ChildProcess } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import {
   closeSync,
@@ -15,7 +15,15 @@ import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
-import { createSandbox, deathSignalPrefix, type Sandbox } from "./postgres-sandbox.ts";
+import {
+  createSandbox,
+  deathSignalPrefix,
+  type Exit,
+  exitOf,
+  type Sandbox,
+  spawnIn,
+  watchFromOutside,
+} from "./postgres-sandbox.ts";
 
 export interface EmbeddedPostgresOptions {
   /** Holds the cluster, the superuser's password (0600) and the server's log. Kept between starts. */
@@ -34,7 +42,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   readonly port: number;
   readonly pid: number;
   /** Resolves when the server has ended, wanted or not. */
-  readonly exited: Promise<{ readonly code: number | null; readonly signal: NodeJS.Signals | null }>;
+  readonly exited: Promise<Exit>;
   /** Ends the server without waiting for its clients; open transactions are rolled back. */
   stop(): Promise<void>;
 }
@@ -74,7 +82,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 interface Server {
   readonly child: ChildProcess;
   readonly pid: number;
-  readonly exited: EmbeddedPostgres["exited"];
+  readonly exited: Promise<Exit>;
   readonly logFile: string;
   readonly logStart: number;
 }
@@ -150,34 +158,6 @@ function launch(sandbox: Sandbox, data: string, port: number, options: EmbeddedP
   closeSync(log);
   if (deathSignal === undefined && child.pid !== undefined) watchFromOutside(child.pid);
   return { child, pid: child.pid ?? 0, exited: exitOf(child), logFile, logStart };
-}
-
-type Stdio = ["ignore", "pipe" | number, "pipe" | number];
-
-/** In its own process group: Ctrl-C in a terminal reaches only npm start, which stops things in order. */
-function spawnIn(
-  sandbox: Sandbox,
-  program: string,
-  parameters: readonly string[],
-  innerPrefix: readonly string[],
-  stdio: Stdio,
-): ChildProcess {
-  const command = [...sandbox.prefix, ...innerPrefix, path.join(sandbox.binFolder, program), ...parameters];
-  const [file = program, ...rest] = command;
-  const { account } = sandbox;
-  return spawn(file, rest, { stdio, detached: true, cwd: "/", env: { PATH: process.env.PATH }, ...account });
-}
-
-function watchFromOutside(serverPid: number): void {
-  const script = `while kill -0 ${process.pid} 2>/dev/null && kill -0 ${serverPid} 2>/dev/null; do sleep 1; done; kill -INT ${serverPid} 2>/dev/null`;
-  spawn("sh", ["-c", script], { stdio: "ignore", detached: true }).unref();
-}
-
-function exitOf(child: ChildProcess): EmbeddedPostgres["exited"] {
-  return new Promise((resolve) => {
-    child.once("exit", (code, signal) => resolve({ code, signal }));
-    child.once("error", () => resolve({ code: 127, signal: null }));
-  });
 }
 
 /** Undefined when the server answers queries, otherwise the end of its log. */

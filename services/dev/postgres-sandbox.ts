@@ -1,4 +1,4 @@
-import { spawnSync } from "node:child_process";
+import { type ChildProcess, spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { chownSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -79,4 +79,38 @@ function publicCopy(binFolder: string): string {
   }
   if (readdirSync(target).length === 0) throw new Error(`${target} is empty: remove it and start again`);
   return path.join(target, "bin");
+}
+
+type Stdio = ["ignore", "pipe" | number, "pipe" | number];
+
+/** Starts one of PostgreSQL's programs in its own process group: Ctrl-C in a terminal reaches only npm start, which stops things in order. */
+export function spawnIn(
+  sandbox: Sandbox,
+  program: string,
+  parameters: readonly string[],
+  innerPrefix: readonly string[],
+  stdio: Stdio,
+): ChildProcess {
+  const command = [...sandbox.prefix, ...innerPrefix, path.join(sandbox.binFolder, program), ...parameters];
+  const [file = program, ...rest] = command;
+  const { account } = sandbox;
+  return spawn(file, rest, { stdio, detached: true, cwd: "/", env: { PATH: process.env.PATH }, ...account });
+}
+
+/** Where there is no `setpriv`: a shell that outlives this process and then ends the server. */
+export function watchFromOutside(serverPid: number): void {
+  const script = `while kill -0 ${process.pid} 2>/dev/null && kill -0 ${serverPid} 2>/dev/null; do sleep 1; done; kill -INT ${serverPid} 2>/dev/null`;
+  spawn("sh", ["-c", script], { stdio: "ignore", detached: true }).unref();
+}
+
+export interface Exit {
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+}
+
+export function exitOf(child: ChildProcess): Promise<Exit> {
+  return new Promise((resolve) => {
+    child.once("exit", (code, signal) => resolve({ code, signal }));
+    child.once("error", () => resolve({ code: 127, signal: null }));
+  });
 }

@@ -1,4 +1,4 @@
-import { Counter, Gauge, Histogram, type Registry } from "prom-client";
+import type { Metrics } from "#platform/ops/metrics.ts";
 
 export interface PoolMetrics {
   readonly waited: (seconds: number) => void;
@@ -14,44 +14,22 @@ export interface PoolFigures {
   readonly waiting: () => number;
 }
 
-const buckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10];
-
-/** Size, use, waiting and hold time of one pool. */
-export function createPoolMetrics(registry: Registry, figures: PoolFigures): PoolMetrics {
-  const registers = [registry];
+/** Size, use, waiting and hold time of a service's pool. */
+export function createPoolMetrics(metrics: Metrics, figures: PoolFigures): PoolMetrics {
   const gauge = (name: string, help: string, value: () => number) =>
-    new Gauge({
-      name,
-      help,
-      registers,
-      collect() {
-        this.set(value());
-      },
-    });
-  gauge("database_pool_connections", "Open connections, idle ones included", figures.size);
-  gauge("database_pool_in_use", "Connections that a caller holds", figures.inUse);
-  gauge("database_pool_waiting", "Callers that wait for a connection", figures.waiting);
-  const wait = new Histogram({
-    name: "database_pool_wait_seconds",
-    help: "Time until a caller had a connection",
-    buckets,
-    registers,
-  });
-  const hold = new Histogram({
-    name: "database_pool_hold_seconds",
-    help: "Time a caller kept its connection",
-    buckets,
-    registers,
-  });
-  const refused = new Counter({
+    metrics.gauge({ name, help }, (collected) => collected.set(value()));
+  gauge("database_pool_connections", "Open connections, idle ones included.", figures.size);
+  gauge("database_pool_in_use", "Connections that a caller holds.", figures.inUse);
+  gauge("database_pool_waiting", "Callers that wait for a connection.", figures.waiting);
+  const wait = metrics.histogram({ name: "database_pool_wait_seconds", help: "Time until a caller had a connection." });
+  const hold = metrics.histogram({ name: "database_pool_hold_seconds", help: "Time a caller kept its connection." });
+  const refused = metrics.counter({
     name: "database_pool_refused_total",
-    help: "Callers that got no connection in time",
-    registers,
+    help: "Callers that got no connection in time.",
   });
-  const reconnected = new Counter({
+  const reconnected = metrics.counter({
     name: "database_pool_reconnects_total",
-    help: "Connections that were found dead and replaced before use",
-    registers,
+    help: "Connections that were found dead and replaced before use.",
   });
   return {
     waited: (seconds) => wait.observe(seconds),

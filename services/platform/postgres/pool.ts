@@ -1,9 +1,9 @@
 import type pg from "pg";
-import type { Registry } from "prom-client";
 import { type CommonQueryMethods, createPool, type DatabasePool, type DatabaseTransactionConnection } from "slonik";
 import { DatabaseUrl, type Secret } from "#platform/config/secret.ts";
 import type { Schema } from "#platform/config/service-config.ts";
 import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
 import { systemClock } from "#platform/time/clock.ts";
 import { createDriver } from "./driver.ts";
 import { errorCodeOf, isDatabaseDown } from "./errors.ts";
@@ -28,7 +28,7 @@ export interface PoolOptions {
   readonly maxOverflow?: number;
   readonly logQueries?: QueryLogging;
   readonly slowQueryMs?: number;
-  readonly metrics?: Registry;
+  readonly metrics?: Metrics;
   /** Take the role `<schema>_app`; by default only where the URL is the shared one. */
   readonly assumeRole?: boolean;
   readonly statementTimeoutMs?: number;
