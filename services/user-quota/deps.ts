@@ -3,6 +3,11 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
+import type { Client } from "@connectrpc/connect";
+import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+
+/** The part of node-registry that is asked. */
+export type UsageClient = Pick<Client<typeof ChunkService>, "getUserUsage">;
 
 export interface Deps {
   readonly pool: Pool;
@@ -10,6 +15,8 @@ export interface Deps {
   readonly clock: Clock;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** node-registry's view of a user's charges. */
+  readonly registry: UsageClient;
   /** The limit of new accounts. */
   readonly defaultQuotaBytes: bigint;
 }

@@ -21,7 +21,7 @@ create table user_quota.accounts (
   -- Version of the last user.* event that decided the state: events that come out of order must not turn it back.
   user_version bigint not null default 0,
   -- The highest threshold that was announced and is not re-armed; 0 for none.
-  threshold_percent smallint not null default 0,
+  threshold_percent integer not null default 0,
   state text not null default 'active',
   -- Opened by a fact or by the user's own call, before the registration was heard of.
   is_provisional boolean not null default false,

@@ -30,6 +30,8 @@ create table user_quota.ledger_entries (
   storage_quota_bytes bigint not null,
   created_at timestamptz not null,
   event_id uuid,
+  -- Outbox id of that event at its source: lets the ledger be read as it stood at a position of the source.
+  source_position bigint,
   upload_id uuid,
   reservation_id uuid,
   generation integer,
@@ -44,7 +46,9 @@ create table user_quota.ledger_entries (
     kind in ('opening', 'charge', 'late_charge', 'refund', 'adjustment', 'quota_change')
   ),
   constraint ledger_entries__chunk_complete check ((chunk_hash is null) = (generation is null)),
-  constraint ledger_entries__has_a_cause check (event_id is not null or reason is not null)
+  constraint ledger_entries__has_a_cause check (
+    (event_id is not null and source_position is not null) or reason is not null
+  )
 ) partition by hash (user_id);
 
 create function user_quota.refuse_ledger_change() returns trigger

@@ -46,6 +46,10 @@ export async function openAccounts(
     on conflict (user_id) do nothing`);
 }
 
+export function hasAccount(db: Connection, userId: string): Promise<boolean> {
+  return db.exists(sql.unsafe`select from user_quota.accounts where user_id = ${userId}`);
+}
+
 /** Locks accounts in the order of their ids. Everything that belongs to them is theirs until the transaction ends. */
 export function lockAccounts(tx: Connection, userIds: readonly string[]): Promise<readonly Account[]> {
   return tx.any(sql.type(accountRow)`

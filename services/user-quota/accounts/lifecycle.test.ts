@@ -22,7 +22,14 @@ const provisional: Account = {
   quotaSource: "default",
 };
 
-const registered: UserChange = { userId, version: 1n, eventId: "e1", kind: "registered", opening: undefined };
+const registered: UserChange = {
+  userId,
+  version: 1n,
+  eventId: "e1",
+  sourcePosition: 1n,
+  kind: "registered",
+  opening: undefined,
+};
 const imported: UserChange = { ...registered, opening: { quotaBytes: 500n, usedBytes: 450n } };
 
 function applyAll(changes: readonly UserChange[], account = provisional) {
@@ -47,11 +54,11 @@ test("an opening adds to what facts have charged before, and leaves the limit of
 test("the same events end alike in every order, with every repetition", () => {
   const events: UserChange[] = [
     imported,
-    { userId, version: 2n, eventId: "e2", kind: "deactivated" },
-    { userId, version: 3n, eventId: "e3", kind: "activated" },
-    { userId, version: 4n, eventId: "e4", kind: "deactivated" },
+    { userId, version: 2n, eventId: "e2", sourcePosition: 1n, kind: "deactivated" },
+    { userId, version: 3n, eventId: "e3", sourcePosition: 1n, kind: "activated" },
+    { userId, version: 4n, eventId: "e4", sourcePosition: 1n, kind: "deactivated" },
   ];
-  const deleted: UserChange = { userId, version: 5n, eventId: "e5", kind: "deleted" };
+  const deleted: UserChange = { userId, version: 5n, eventId: "e5", sourcePosition: 1n, kind: "deleted" };
   const repeated = (list: UserChange[]) => fc.shuffledSubarray([...list, ...list], { minLength: list.length * 2 });
   fc.assert(
     fc.property(repeated(events), (order) => {

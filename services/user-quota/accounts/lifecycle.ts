@@ -11,6 +11,7 @@ export type UserChange = {
   readonly userId: string;
   readonly version: bigint;
   readonly eventId: string;
+  readonly sourcePosition: bigint;
 } & (
   | { readonly kind: "registered"; readonly opening: ImportedOpening | undefined }
   | { readonly kind: "activated" | "deactivated" | "deleted" }
@@ -42,7 +43,7 @@ function registered(
   at: Temporal.Instant,
 ): Account {
   if (!account.isProvisional) return account;
-  const { opening, eventId } = change;
+  const { opening, eventId, sourcePosition } = change;
   if (opening === undefined) return { ...account, isProvisional: false };
   const keepsLimit = account.quotaSource === "admin";
   const posting = {
@@ -52,7 +53,7 @@ function registered(
   };
   return {
     ...account,
-    ...post(journal, account, posting, { kind: "opening", actorId: "auth", eventId }),
+    ...post(journal, account, posting, { kind: "opening", actorId: "auth", eventId, sourcePosition }),
     isProvisional: false,
     openingBytes: opening.usedBytes,
     quotaSource: keepsLimit ? "admin" : "import",

@@ -53,7 +53,7 @@ export function onUserChanged(deps: Deps): (tx: Transaction, events: readonly Re
 }
 
 function userChangeOf(event: ReceivedEvent): UserChange | undefined {
-  const at = { version: event.keyVersion, eventId: event.eventId };
+  const at = { version: event.keyVersion, eventId: event.eventId, sourcePosition: event.sequence };
   switch (event.type) {
     case UserRegisteredSchema.typeName: {
       const { userId, opening } = fromBinary(UserRegisteredSchema, event.payload);

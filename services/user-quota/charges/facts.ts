@@ -1,8 +1,13 @@
-/** A chunk has reached its quorum. */
-export interface ChunkStoredFact {
-  readonly kind: "stored";
+interface FromEvent {
   readonly userId: string;
   readonly eventId: string;
+  /** Outbox id of the event at node-registry. */
+  readonly sourcePosition: bigint;
+}
+
+/** A chunk has reached its quorum. */
+export interface ChunkStoredFact extends FromEvent {
+  readonly kind: "stored";
   readonly chunkHash: string;
   readonly generation: number;
   readonly sizeBytes: bigint;
@@ -12,20 +17,16 @@ export interface ChunkStoredFact {
 }
 
 /** A charged chunk is gone. */
-export interface ChunkReleasedFact {
+export interface ChunkReleasedFact extends FromEvent {
   readonly kind: "released";
-  readonly userId: string;
-  readonly eventId: string;
   readonly chunkHash: string;
   readonly generation: number;
   readonly sizeBytes: bigint;
 }
 
 /** An upload was completed or has expired; `chargedBytes` of its reservation are or will be posted. */
-export interface UploadEndedFact {
+export interface UploadEndedFact extends FromEvent {
   readonly kind: "upload_ended";
-  readonly userId: string;
-  readonly eventId: string;
   readonly reservationId: string;
   readonly chargedBytes: bigint;
 }

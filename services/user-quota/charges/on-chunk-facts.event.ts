@@ -120,6 +120,7 @@ function chunkOf(
   return {
     userId: uuidOf("user_id", message.userId),
     eventId: event.eventId,
+    sourcePosition: event.sequence,
     chunkHash: sha256Of("chunk_hash", message.chunkHash),
     generation,
     sizeBytes,
@@ -134,5 +135,12 @@ function uploadEndedFact(
   if (reservationId === undefined) return undefined;
   if (message.chargedBytes < 0n) throw new UnusableEventError("charged_bytes is negative");
   const userId = uuidOf("user_id", message.userId);
-  return { kind: "upload_ended", userId, eventId: event.eventId, reservationId, chargedBytes: message.chargedBytes };
+  return {
+    kind: "upload_ended",
+    userId,
+    eventId: event.eventId,
+    sourcePosition: event.sequence,
+    reservationId,
+    chargedBytes: message.chargedBytes,
+  };
 }

@@ -54,6 +54,7 @@ function stored(sizeBytes: bigint, over: Partial<Extract<Fact, { kind: "stored" 
     kind: "stored",
     userId,
     eventId: "e",
+    sourcePosition: 1n,
     chunkHash: hash,
     generation: 1,
     sizeBytes,
@@ -64,11 +65,11 @@ function stored(sizeBytes: bigint, over: Partial<Extract<Fact, { kind: "stored" 
 }
 
 function released(sizeBytes: bigint, generation = 1): Fact {
-  return { kind: "released", userId, eventId: "r", chunkHash: hash, generation, sizeBytes };
+  return { kind: "released", userId, eventId: "r", sourcePosition: 1n, chunkHash: hash, generation, sizeBytes };
 }
 
 function ended(chargedBytes: bigint): Fact {
-  return { kind: "upload_ended", userId, eventId: "u", reservationId, chargedBytes };
+  return { kind: "upload_ended", userId, eventId: "u", sourcePosition: 1n, reservationId, chargedBytes };
 }
 
 function outcome(facts: readonly Fact[], book = bookOf()) {
@@ -152,8 +153,19 @@ const anyChunkFact: fc.Arbitrary<Fact> = fc
   })
   .map(({ kind, generation, chunk, sizeBytes }): ChunkFact => {
     const chunkHash = String(chunk).repeat(64);
-    if (kind === "released") return { kind, userId, eventId: "r", chunkHash, generation, sizeBytes };
-    return { kind, userId, eventId: "e", chunkHash, generation, sizeBytes, uploadId: undefined, reservationId };
+    if (kind === "released")
+      return { kind, userId, eventId: "r", sourcePosition: 1n, chunkHash, generation, sizeBytes };
+    return {
+      kind,
+      userId,
+      eventId: "e",
+      sourcePosition: 1n,
+      chunkHash,
+      generation,
+      sizeBytes,
+      uploadId: undefined,
+      reservationId,
+    };
   });
 
 test("the guard's claim, made before anything is posted, is what posting ends with", () => {

@@ -51,20 +51,20 @@ function chargeChunk(book: Book, fact: ChunkStoredFact, actorId: string, now: Te
   // Released before its quorum was heard of: the use does not change, but the reservation may be waiting for this chunk.
   if (before !== undefined) return;
   const kind: EntryKind = isCovered ? "charge" : "late_charge";
-  const { eventId, uploadId, reservationId } = fact;
-  const cause = { kind, actorId, eventId, chunkHash, generation, uploadId, reservationId };
+  const { eventId, sourcePosition, uploadId, reservationId } = fact;
+  const cause = { kind, actorId, eventId, sourcePosition, chunkHash, generation, uploadId, reservationId };
   change(book, userId, (account) => post(book.journal, account, { deltaBytes: sizeBytes, at: now }, cause));
 }
 
 function refundChunk(book: Book, fact: ChunkReleasedFact, actorId: string, now: Temporal.Instant): void {
   const before = book.charges.get(chargeKey(fact));
-  const { userId, chunkHash, generation, eventId } = fact;
+  const { userId, chunkHash, generation, eventId, sourcePosition } = fact;
   const state = nextState(before?.state, "released");
   if (before?.state === state) return;
   const sizeBytes = before?.sizeBytes ?? fact.sizeBytes;
   book.charges.set(chargeKey(fact), { userId, chunkHash, generation, sizeBytes, state });
   if (before?.state !== "charged") return;
-  const cause = { kind: "refund", actorId, eventId, chunkHash, generation } as const;
+  const cause = { kind: "refund", actorId, eventId, sourcePosition, chunkHash, generation } as const;
   change(book, userId, (account) => post(book.journal, account, { deltaBytes: -sizeBytes, at: now }, cause));
 }
 

@@ -20,10 +20,10 @@ export async function appendEntries(tx: Connection, entries: readonly LedgerEntr
   await tx.query(sql.unsafe`
     insert into user_quota.ledger_entries (
       user_id, entry_id, kind, delta_bytes, used_before_bytes, used_after_bytes, storage_quota_bytes, is_anomaly,
-      chunk_hash, generation, event_id, upload_id, reservation_id, actor_id, reason, created_at
+      chunk_hash, generation, event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
     )
     select user_id, entry_id, kind, delta_bytes, used_before_bytes, used_before_bytes + delta_bytes, storage_quota_bytes,
-      is_anomaly, decode(chunk_hash, 'hex'), generation, event_id, upload_id, reservation_id, actor_id, reason, created_at
+      is_anomaly, decode(chunk_hash, 'hex'), generation, event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
     from unnest(
       ${uuidArray(entries.map((entry) => entry.userId))},
       ${int8Array(entries.map((entry) => entry.entryId))},
@@ -41,6 +41,7 @@ export async function appendEntries(tx: Connection, entries: readonly LedgerEntr
         entries.map((entry) => entry.eventId ?? null),
         "uuid",
       )},
+      ${int8Array(entries.map((entry) => entry.sourcePosition ?? null))},
       ${sql.array(
         entries.map((entry) => entry.uploadId ?? null),
         "uuid",
@@ -57,7 +58,7 @@ export async function appendEntries(tx: Connection, entries: readonly LedgerEntr
       ${instantArray(entries.map((entry) => entry.createdAt))}
     ) as entry (
       user_id, entry_id, kind, delta_bytes, used_before_bytes, storage_quota_bytes, is_anomaly, chunk_hash, generation,
-      event_id, upload_id, reservation_id, actor_id, reason, created_at
+      event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
     )
     order by user_id, entry_id`);
 }
@@ -99,8 +100,4 @@ export async function listEntries(
     where user_id = ${of.userId} ${before}
     order by entry_id desc
     limit ${of.limit}`);
-}
-
-export function hasAccount(db: Connection, userId: string): Promise<boolean> {
-  return db.exists(sql.unsafe`select from user_quota.accounts where user_id = ${userId}`);
 }

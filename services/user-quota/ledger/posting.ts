@@ -17,6 +17,8 @@ export interface EntryCause {
   /** A user_id for an admin's call, otherwise the name of a service. */
   readonly actorId: string;
   readonly eventId?: string | undefined;
+  /** Outbox id of that event at its source. */
+  readonly sourcePosition?: bigint | undefined;
   readonly reason?: string | undefined;
   readonly chunkHash?: string | undefined;
   readonly generation?: number | undefined;

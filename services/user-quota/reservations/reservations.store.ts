@@ -87,6 +87,56 @@ export async function freeBytes(tx: Connection, userId: string, freedBytes: bigi
     where user_id = ${userId}`);
 }
 
+const userRow = z.strictObject({ userId: zUuid });
+
+/** Users with reservations whose time is over, the longest overdue first. */
+export async function usersWithOverdue(db: Connection, now: Temporal.Instant, limit: number): Promise<string[]> {
+  const rows = await db.any(sql.type(userRow)`
+    select distinct user_id as "userId" from (
+      select user_id from user_quota.reservations
+      where state in ('held', 'closing') and expires_at <= ${instant(now)}
+      order by expires_at
+      limit ${limit}
+    ) as overdue
+    order by 1`);
+  return rows.map((row) => row.userId);
+}
+
+/** Expires the overdue reservations of locked accounts and takes what they held off the reserved bytes. */
+export async function foldOverdueOf(tx: Connection, userIds: readonly string[], now: Temporal.Instant): Promise<void> {
+  await tx.query(sql.unsafe`
+    with overdue as (
+      select reservation_id, user_id, held_bytes from user_quota.reservations
+      where user_id = any(${uuidArray(userIds)}) and state in ('held', 'closing') and expires_at <= ${instant(now)}
+    ), expired as (
+      update user_quota.reservations set state = 'expired', held_bytes = 0, closed_at = ${instant(now)}
+      from overdue where reservations.reservation_id = overdue.reservation_id
+    ), freed as (
+      select user_id, sum(held_bytes)::bigint as bytes from overdue group by user_id
+    )
+    update user_quota.accounts set storage_reserved_bytes = storage_reserved_bytes - freed.bytes
+    from freed where accounts.user_id = freed.user_id`);
+}
+
+const countRow = z.strictObject({ living: z.bigint() });
+
+/** The reservations that hold something, first to expire first, and how many there are in all. */
+export async function listLiving(
+  db: Connection,
+  of: { userId: string; limit: number },
+  now: Temporal.Instant,
+): Promise<{ reservations: readonly Reservation[]; total: number }> {
+  const living = sql.fragment`
+    user_id = ${of.userId} and state in ('held', 'closing') and held_bytes > 0 and expires_at > ${instant(now)}`;
+  const reservations = await db.any(sql.type(reservationRow)`
+    select ${columns} from user_quota.reservations where ${living}
+    order by expires_at, reservation_id
+    limit ${of.limit}`);
+  const row = await db.one(sql.type(countRow)`
+    select count(*) as living from user_quota.reservations where ${living}`);
+  return { reservations, total: Number(row.living) };
+}
+
 /** Writes reservations of locked accounts, all in one statement. */
 export async function saveReservations(
   tx: Connection,

@@ -6,8 +6,10 @@ import { nextPageToken, pageOf } from "#platform/rpc/paging.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
 import { accountNotFound } from "../errors.ts";
-import { hasAccount, listEntries } from "./entries.store.ts";
-import { toProtoEntry } from "./to-proto.ts";
+import { hasAccount } from "../accounts/accounts.store.ts";
+import { openOwnAccount } from "../accounts/own-account.rpc.ts";
+import { listEntries } from "../ledger/entries.store.ts";
+import { toProtoEntry } from "../ledger/to-proto.ts";
 
 const cursor = z.strictObject({ before: z.coerce.bigint() });
 
@@ -17,7 +19,11 @@ export function listLedgerEntries(deps: Deps): MethodImpl<typeof UserQuotaServic
     validate((check) => check.uuid("user_id", userId));
     const { limit, after } = pageOf(request, cursor);
     const entries = await listEntries(deps.pool, { userId, before: after?.before, limit });
-    if (entries.length === 0 && !(await hasAccount(deps.pool, userId))) throw accountNotFound(callerOf(context));
+    if (entries.length === 0) {
+      const caller = callerOf(context);
+      await openOwnAccount(deps, caller, userId);
+      if (!(await hasAccount(deps.pool, userId))) throw accountNotFound(caller);
+    }
     return {
       ledgerEntries: entries.map(toProtoEntry),
       nextPageToken: nextPageToken(entries, limit, ({ entryId }) => ({ before: entryId })),

@@ -1,0 +1,67 @@
+import { Code, type MethodImpl } from "@connectrpc/connect";
+import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import { transact } from "#platform/outbox/outbox.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import { callerOf, userCallerOf } from "#platform/rpc/caller.ts";
+import { validate } from "#platform/rpc/validate.ts";
+import { lockAccount, readQuota, saveBalances } from "../accounts/accounts.store.ts";
+import { toProtoQuota } from "../accounts/to-proto.ts";
+import type { Deps } from "../deps.ts";
+import { accountNotFound, quotaError } from "../errors.ts";
+import { writeJournal } from "../ledger/journal.event.ts";
+import { newJournal, post } from "../ledger/posting.ts";
+import { toProtoEntry } from "../ledger/to-proto.ts";
+import { type Comparison, driftOf } from "./compare.ts";
+import { compareUsage } from "./registry-usage.worker.ts";
+
+export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.method.reconcileUsage> {
+  return async ({ userId, reason }, context) => {
+    validate((check) => {
+      check.uuid("user_id", userId);
+      check.text("reason", reason, { max: 500 });
+    });
+    const actorId = userCallerOf(context).userId;
+    const before = await readQuota(deps.pool, userId, deps.clock.now());
+    if (before === null) throw accountNotFound(callerOf(context));
+    const verdict = await compareUsage(deps, before.userId, context.signal);
+    if (verdict === undefined || verdict.kind === "undecided") throw ledgerBehind();
+    const figures = {
+      ledgerChargedBytes: verdict.at.ledgerBytes,
+      registryChargedBytes: verdict.at.registryBytes,
+      outboxPosition: verdict.at.position,
+    };
+    if (verdict.kind === "equal") {
+      const quota = (await readQuota(deps.pool, userId, deps.clock.now())) ?? before;
+      return { quota: toProtoQuota(quota), ...figures };
+    }
+    const correction = { userId: before.userId, actorId, reason, at: verdict.at };
+    const corrected = await transact(deps, (tx) => adjust(deps, tx, correction));
+    return { quota: toProtoQuota(corrected.quota ?? before), ...figures, ledgerEntry: toProtoEntry(corrected.entry) };
+  };
+}
+
+/** The difference held at every position that was looked at, so it is posted as it is, whatever was charged meanwhile. */
+async function adjust(
+  deps: Deps,
+  tx: Transaction,
+  correction: { userId: string; actorId: string; reason: string; at: Comparison },
+) {
+  const { userId, actorId, at } = correction;
+  const now = deps.clock.now();
+  const account = await lockAccount(tx, userId);
+  if (account === undefined) throw new Error("an account has vanished, although none is ever deleted");
+  const reason = correction.reason || `node-registry counts ${at.registryBytes} bytes at position ${at.position}`;
+  const journal = newJournal();
+  const change = { deltaBytes: -driftOf(at), at: now };
+  const after = { ...account, ...post(journal, account, change, { kind: "adjustment", actorId, reason }) };
+  const [entry] = journal.entries;
+  if (entry === undefined) throw new Error("posting made no entry");
+  await saveBalances(tx, [after]);
+  await writeJournal(deps, tx, journal);
+  return { quota: await readQuota(tx, userId, now), entry };
+}
+
+function ledgerBehind() {
+  const message = "events of this user are still on their way, so the figures cannot be compared yet";
+  return quotaError(Code.Unavailable, "LEDGER_BEHIND", message, { retryAfterMs: 2_000 });
+}
