@@ -52,12 +52,14 @@ export function createServiceClient<S extends DescService>(
   return Object.assign(createClient(service, transport), { [Symbol.dispose]: () => sessions.abort() });
 }
 
+type HeaderInit = ConstructorParameters<typeof Headers>[0];
+
 interface Attempt {
   readonly options: { readonly tokens: ServiceTokenSource; readonly timeoutMs: number };
   /** What the handler asked for, which overrides the deadline of its own call. */
   readonly timeoutMs: number | undefined;
   readonly signal: AbortSignal | undefined;
-  readonly header: HeadersInit | undefined;
+  readonly header: HeaderInit;
   readonly mayRepeat: boolean;
 }
 
@@ -90,7 +92,7 @@ async function attempt<T>(
   }
 }
 
-function headersFor(header: HeadersInit | undefined, token: string): Headers {
+function headersFor(header: HeaderInit, token: string): Headers {
   const headers = new Headers(header);
   headers.set("authorization", `Bearer ${token}`);
   const traceparent = currentTraceparent();

@@ -1,0 +1,63 @@
+import type { Metadata, ServerReadableStream } from "@grpc/grpc-js";
+import type { GrpcContext } from "./grpc-context.ts";
+
+type Readable = Pick<ServerReadableStream<Uint8Array, Uint8Array>, "iterator">;
+
+interface Writable {
+  readonly cancelled: boolean;
+  write(bytes: Uint8Array): boolean;
+  end(trailers?: Metadata): unknown;
+  once(event: string, listener: () => void): unknown;
+  off(event: string, listener: () => void): unknown;
+}
+
+/** The request messages of a stream. A call that was cancelled ends them with the reason of the context's signal. */
+export async function* readRequests<T>(
+  call: Readable,
+  decode: (bytes: Uint8Array) => T,
+  context: GrpcContext,
+): AsyncGenerator<T, void> {
+  const { signal } = context;
+  try {
+    // The call outlives its requests: leaving the loop early must not destroy it.
+    for await (const bytes of call.iterator({ destroyOnReturn: false })) yield decode(bytes);
+  } catch (error) {
+    // Node reports a cancelled call as a stream that was closed too early.
+    throw signal.aborted ? signal.reason : error;
+  }
+}
+
+/** Writes the responses as fast as the client reads them, then the trailers. Stops pulling when the call is cancelled. */
+export async function writeResponses<T>(
+  call: Writable,
+  responses: AsyncIterable<T>,
+  encode: (message: T) => Uint8Array,
+  context: GrpcContext,
+): Promise<void> {
+  let areHeadersSent = false;
+  for await (const message of responses) {
+    if (call.cancelled) return;
+    if (!areHeadersSent) context.sendHeaders();
+    areHeadersSent = true;
+    if (!call.write(encode(message))) await drained(call);
+    if (call.cancelled) return;
+  }
+  context.over();
+  if (!areHeadersSent) context.sendHeaders();
+  call.end(context.trailers());
+}
+
+/** Resolves when there is room again, or when nobody reads any more. */
+function drained(call: Writable): Promise<void> {
+  return new Promise((resolve) => {
+    const settle = () => {
+      call.off("drain", settle);
+      call.off("cancelled", settle);
+      call.off("close", settle);
+      resolve();
+    };
+    call.once("drain", settle);
+    call.once("cancelled", settle);
+    call.once("close", settle);
+  });
+}

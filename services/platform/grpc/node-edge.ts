@@ -1,0 +1,186 @@
+import { once } from "node:events";
+import { createServer, type TLSSocket, type Server as TlsServer } from "node:tls";
+import { createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
+import { plainAddress } from "#platform/http/peer.ts";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import { type Caller, peerKey } from "#platform/rpc/caller.ts";
+import { unauthenticated } from "#platform/rpc/errors.ts";
+import type { PolicedService } from "#platform/rpc/policy.ts";
+import { addToGrpcServer } from "./adapter.ts";
+import { createNodeConnections, type NodeConnection, type NodeConnections } from "./connections.ts";
+
+/** PEM. Clients are verified against any of the CAs, so that a CA can be replaced while both are listed. */
+export interface EdgeCertificates {
+  readonly certificate: string;
+  readonly privateKey: string;
+  readonly clientCas: readonly string[];
+}
+
+export interface EdgeLimits {
+  readonly maxMessageBytes: number;
+  readonly maxConcurrentStreams: number;
+  /** Memory of one HTTP/2 session, in megabytes. */
+  readonly maxSessionMemoryMb: number;
+  readonly maxConnections: number;
+  readonly maxConnectionsPerNode: number;
+  readonly handshakeTimeoutMs: number;
+  readonly keepaliveMs: number;
+  readonly keepaliveTimeoutMs: number;
+}
+
+export interface NodeEdgeOptions {
+  readonly host: string;
+  readonly port: number;
+  readonly certificates: EdgeCertificates;
+  readonly services: readonly PolicedService[];
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly limits?: Partial<EdgeLimits>;
+}
+
+export interface NodeEdge {
+  readonly port: number;
+  /** For connections from now on; those that are open stay. */
+  setCertificates(certificates: EdgeCertificates): void;
+  /** Refuses new connections, lets calls finish, and after `graceMs` cuts what is left. */
+  close(graceMs: number): Promise<void>;
+}
+
+const DEFAULT_LIMITS: EdgeLimits = {
+  maxMessageBytes: 1024 * 1024,
+  maxConcurrentStreams: 100,
+  maxSessionMemoryMb: 10,
+  maxConnections: 20_000,
+  maxConnectionsPerNode: 16,
+  handshakeTimeoutMs: 10_000,
+  keepaliveMs: 60_000,
+  keepaliveTimeoutMs: 20_000,
+};
+
+const connectionKey = createContextKey<NodeConnection | undefined>(undefined, { description: "node connection" });
+
+/** The identity of a node's call: its connection's certificate, and nothing that a request says. */
+export function certificateIdentity(
+  admit?: (nodeId: string) => void | Promise<void>,
+): (context: HandlerContext) => Caller | Promise<Caller> {
+  return (context) => {
+    const connection = context.values.get(connectionKey);
+    if (connection === undefined) throw unauthenticated("TOKEN_INVALID", "the connection proves no node");
+    if (connection.validToMs <= Date.now())
+      throw unauthenticated("TOKEN_INVALID", "the node's certificate has expired");
+    const admitted = admit?.(connection.caller.nodeId);
+    return admitted instanceof Promise ? admitted.then(() => connection.caller) : connection.caller;
+  };
+}
+
+/** gRPC over mutual TLS for storage nodes. Connections without a certificate of one of the CAs are refused by TLS. */
+export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge> {
+  const limits = { ...DEFAULT_LIMITS, ...options.limits };
+  const connections = createNodeConnections(limits.maxConnectionsPerNode);
+  options.metrics.gauge({ name: "node_edge_connections", help: "Open connections of storage nodes." }, (gauge) =>
+    gauge.set(connections.size),
+  );
+  const grpc = createGrpcServer(options, limits, connections);
+  const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
+  const edge = createServer({
+    ...tlsContext(options.certificates),
+    requestCert: true,
+    rejectUnauthorized: true,
+    ALPNProtocols: ["h2"],
+    minVersion: "TLSv1.2",
+    handshakeTimeout: limits.handshakeTimeoutMs,
+    keepAlive: true,
+    keepAliveInitialDelay: 60_000,
+    noDelay: true,
+  });
+  edge.maxConnections = limits.maxConnections;
+  const sockets = acceptConnections(edge, injector, connections, options);
+  edge.listen(options.port, options.host);
+  await once(edge, "listening");
+  const address = edge.address();
+  if (address === null || typeof address === "string") throw new Error("the node edge has no TCP address");
+  return {
+    port: address.port,
+    setCertificates: (certificates) => edge.setSecureContext(tlsContext(certificates)),
+    close: (graceMs) => closeEdge({ edge, grpc, injector, sockets }, graceMs),
+  };
+}
+
+function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connections: NodeConnections): Server {
+  const grpc = new Server({
+    "grpc.max_receive_message_length": limits.maxMessageBytes,
+    "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
+    "grpc.keepalive_time_ms": limits.keepaliveMs,
+    "grpc.keepalive_timeout_ms": limits.keepaliveTimeoutMs,
+    "grpc-node.max_session_memory": limits.maxSessionMemoryMb,
+    "grpc.enable_channelz": 0,
+  });
+  for (const policed of options.services) {
+    addToGrpcServer(grpc, policed, {
+      log: options.log,
+      prepare: (context, call) => {
+        const connection = connections.find(call.getPeer());
+        context.values.set(connectionKey, connection).set(peerKey, () => ({
+          host: plainAddress(connection?.socket.remoteAddress),
+          ...(connection?.socket.remotePort === undefined ? {} : { port: connection.socket.remotePort }),
+          isEncrypted: true,
+        }));
+      },
+    });
+  }
+  return grpc;
+}
+
+function acceptConnections(
+  edge: TlsServer,
+  injector: ConnectionInjector,
+  connections: NodeConnections,
+  { log, metrics }: NodeEdgeOptions,
+): ReadonlySet<TLSSocket> {
+  const sockets = new Set<TLSSocket>();
+  const refused = metrics.counter({
+    name: "node_edge_refused_total",
+    help: "Connections that TLS refused: no certificate, a foreign or an expired one, or no TLS at all.",
+  });
+  edge.on("tlsClientError", (error) => {
+    refused.inc();
+    log.debug({ err: error }, "a connection to the node edge was refused");
+  });
+  edge.on("secureConnection", (socket) => {
+    socket.on("error", (error) => log.debug({ err: error }, "a connection to the node edge broke"));
+    if (socket.alpnProtocol !== "h2" || connections.admit(socket) === undefined) {
+      refused.inc();
+      socket.destroy();
+      return;
+    }
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    injector.injectConnection(socket);
+  });
+  return sockets;
+}
+
+function tlsContext({ certificate, privateKey, clientCas }: EdgeCertificates) {
+  return { cert: certificate, key: privateKey, ca: [...clientCas] };
+}
+
+interface Running {
+  readonly edge: TlsServer;
+  readonly grpc: Server;
+  readonly injector: ConnectionInjector;
+  readonly sockets: ReadonlySet<TLSSocket>;
+}
+
+async function closeEdge({ edge, grpc, injector, sockets }: Running, graceMs: number): Promise<void> {
+  const closed = new Promise<void>((resolve) => edge.close(() => resolve()));
+  // GOAWAY to every session; what is still open after the grace is destroyed.
+  injector.drain(graceMs);
+  const cut = setTimeout(() => {
+    for (const socket of sockets) socket.destroy();
+  }, graceMs + 100);
+  await closed;
+  clearTimeout(cut);
+  grpc.forceShutdown();
+}
