@@ -1,0 +1,128 @@
+import pg from "pg";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { ManualClock } from "../testing/manual-clock.ts";
+import { createTestDatabase, createTestLogger, type TestDatabase } from "../testing/test-database.ts";
+import { maintainPartitions, startMaintenance } from "./maintenance.worker.ts";
+import { sql } from "./sql.ts";
+
+async function asOwner<T>(db: TestDatabase, work: (client: pg.Client) => Promise<T>): Promise<T> {
+  const client = new pg.Client({ connectionString: db.url("auth_owner") });
+  await client.connect();
+  try {
+    return await work(client);
+  } finally {
+    await client.end();
+  }
+}
+
+function partitionsOf(db: TestDatabase, table: string): Promise<readonly string[]> {
+  return asOwner(db, async (client) => {
+    const { rows } = await client.query<{ name: string }>(
+      "select inhrelid::regclass::text as name from pg_inherits where inhparent = $1::regclass order by 1",
+      [`auth.${table}`],
+    );
+    return rows.map(({ name }) => name);
+  });
+}
+
+/** A partition of `daysAgo` with one row, made as the owner as if time had passed. */
+function seedOldDay(db: TestDatabase, table: "outbox" | "inbox", daysAgo: number, publishedDaysAgo?: number) {
+  return asOwner(db, async (client) => {
+    const at = `(now() - interval '${daysAgo} days')`;
+    await client.query(
+      `select auth.create_partition(t, (${at} at time zone 'UTC')::date) from auth.partitioned_tables as t
+       where table_name = $1`,
+      [table],
+    );
+    const published = publishedDaysAgo === undefined ? "null" : `now() - interval '${publishedDaysAgo} days'`;
+    await client.query(
+      table === "outbox"
+        ? `insert into auth.outbox (event_id, subject, key, key_version, type, payload, created_at, published_at)
+           values (gen_random_uuid(), 's', 'k', 1, 't', '', ${at}, ${published})`
+        : `insert into auth.inbox (consumer, event_id, event_time) values ('c', gen_random_uuid(), ${at})`,
+    );
+  });
+}
+
+test("today and the next three days have partitions, the inbox also the past days that a replay may bring", async () => {
+  await using db = await createTestDatabase();
+  expect(await partitionsOf(db, "outbox")).toHaveLength(1 + 4);
+  expect(await partitionsOf(db, "inbox")).toHaveLength(1 + 8 + 4);
+});
+
+test("published outbox days are dropped after a week, never one with an unpublished or freshly published row", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "outbox", 12, 12);
+  await seedOldDay(db, "outbox", 20, undefined);
+  await seedOldDay(db, "outbox", 30, 2);
+  const before = await partitionsOf(db, "outbox");
+  const rounds = await maintainPartitions(pool, "auth");
+  expect(rounds.find(({ table_name }) => table_name === "outbox")).toMatchObject({ dropped: 1, busy: 0, created: 0 });
+  expect(await partitionsOf(db, "outbox")).toHaveLength(before.length - 1);
+  const left = await pool.anyFirst(sql.type(z.strictObject({ n: z.bigint() }))`select count(*) as n from auth.outbox`);
+  expect(left).toEqual([2n]);
+});
+
+test("inbox days are dropped after thirty days", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "inbox", 29);
+  await seedOldDay(db, "inbox", 33);
+  const rounds = await maintainPartitions(pool, "auth");
+  expect(rounds.find(({ table_name }) => table_name === "inbox")).toMatchObject({ dropped: 1 });
+});
+
+test("rows in the default partition are reported, and moved when their day gets a partition", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await asOwner(db, (client) =>
+    client.query(`
+    do $$ declare name text; begin
+      for name in select inhrelid::regclass from pg_inherits where inhparent = 'auth.outbox'::regclass
+        and inhrelid::regclass::text ~ '_p[0-9]{8}$' loop execute 'drop table ' || name; end loop;
+    end $$`),
+  );
+  const insert = (at: string) =>
+    pool.query(sql.unsafe`
+    insert into auth.outbox (event_id, subject, key, key_version, type, payload, created_at)
+    values (gen_random_uuid(), 's', 'k', 1, 't', '', now() + ${at}::interval)`);
+  await insert("0 days");
+  await insert("100 days");
+  const [, outbox] = await maintainPartitions(pool, "auth");
+  expect(outbox).toEqual({ table_name: "outbox", created: 4, dropped: 0, busy: 0, default_rows: 1n });
+});
+
+test("a table in use is left alone without a wait, and several processes do not get in each other's way", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "outbox", 12, 12);
+  await asOwner(db, async (reader) => {
+    await reader.query("begin");
+    await reader.query("select count(*) from auth.outbox");
+    const startedAt = performance.now();
+    const rounds = await Promise.all(Array.from({ length: 4 }, () => maintainPartitions(pool, "auth")));
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(rounds.flat().filter(({ busy }) => busy > 0)).toHaveLength(1);
+    await reader.query("rollback");
+  });
+  const [, outbox] = await maintainPartitions(pool, "auth");
+  expect(outbox).toMatchObject({ dropped: 1, busy: 0 });
+});
+
+test("the worker runs at the start and hourly, and stops when it is disposed of", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const clock = new ManualClock();
+  const options = { pool, schema: "auth" as const, clock, log: createTestLogger() };
+  await using worker = startMaintenance(options);
+  await clock.untilSleeping();
+  await seedOldDay(db, "inbox", 40);
+  const before = await partitionsOf(db, "inbox");
+  await clock.advance(2 * 3_600_000);
+  await clock.untilSleeping();
+  expect(await partitionsOf(db, "inbox")).toHaveLength(before.length - 1);
+  await worker[Symbol.asyncDispose]();
+  expect(clock.sleeping()).toBe(0);
+});
