@@ -1,8 +1,8 @@
+import { createLatch, type Latch } from "#platform/events/latch.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
 import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
 import { isStreamName, type StreamName, streamOf } from "#platform/nats/streams.ts";
 import { createBackoffs } from "./backoffs.ts";
-import { createLatch, type Latch } from "./latch.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
 import { markPublished, type OutboxRow, readUnpublished, type Stored } from "./relay.store.ts";
 import type { RelayOptions } from "./relay.worker.ts";

@@ -1,0 +1,227 @@
+import { createLatch, type Latch } from "#platform/events/latch.ts";
+import { assertLeader, type Lease } from "#platform/leadership/leadership.ts";
+import { type Delivery, type Pull, startPull } from "#platform/nats/pull.ts";
+import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { attachDurable } from "./attach.ts";
+import type { ConsumerOptions } from "./consumer.worker.ts";
+import type { ConsumerMetrics } from "./consumer-metrics.ts";
+import { publishDeadLetter } from "./dead-letter.ts";
+import { type DeliveredEvent, deliveredEvent } from "./delivered-event.ts";
+import { insertNew } from "./inbox.store.ts";
+import { createParking, type ParkedKey } from "./parking.ts";
+
+const MAX_PARKED = 1_000;
+const MAX_RETRY_DELAY_MS = 60_000;
+
+export interface ConsumerContext {
+  options: Omit<ConsumerOptions, "metrics">;
+  metrics: ConsumerMetrics;
+  lease: Lease;
+  /** The lease's name, compared with its epoch in every transaction. */
+  leaseName: string;
+  /** Aborted when the consumer has to be set up again. */
+  doubt: AbortController;
+}
+
+/** Consumes until the lease is lost, the process stops (the batch under way is then finished), or doubt. */
+export async function runConsumerSession(context: ConsumerContext): Promise<void> {
+  const { options, doubt } = context;
+  const { nats, clock, stream, durable, filterSubject, maxBatch = 500 } = options;
+  const capacity = maxBatch * 4;
+  const maxAckPending = capacity + MAX_PARKED + maxBatch;
+  await attachDurable(nats, {
+    ...{ stream, durable, maxAckPending },
+    ...(filterSubject === undefined ? {} : { filterSubject }),
+  });
+  const latch = createLatch(clock);
+  const onLost = (reason: string) => doubt.abort(new Error(reason));
+  using pull = startPull({ nats, stream, durable, capacity, clock, onDelivery: latch.notify, onLost });
+  await new ConsumerSession(context, pull, latch).run();
+}
+
+class ConsumerSession {
+  readonly #context: ConsumerContext;
+  readonly #pull: Pull;
+  readonly #latch: Latch;
+  readonly #parking = createParking<DeliveredEvent>();
+  /** Of messages without an envelope, those that could not be put aside yet. */
+  #unreadable: { delivery: Delivery; error: unknown }[] = [];
+  #waits = 0;
+
+  constructor(context: ConsumerContext, pull: Pull, latch: Latch) {
+    this.#context = context;
+    this.#pull = pull;
+    this.#latch = latch;
+  }
+
+  async run(): Promise<void> {
+    const { options, metrics, lease, doubt } = this.#context;
+    const { clock, durable, log, maxBatch = 500 } = options;
+    const over = AbortSignal.any([lease.signal, doubt.signal]);
+    while (!over.aborted && lease.isHeld()) {
+      try {
+        const room = this.#parking.size < MAX_PARKED;
+        if (room) await this.#process(this.#pull.take(maxBatch));
+        await this.#retryParked();
+        await this.#buryUnreadable();
+        this.#waits = 0;
+        metrics.parked.set({ consumer: durable }, this.#parking.size);
+        if (room && this.#pull.buffered > 0) continue;
+        const idleMs = Math.min(1_000, this.#parking.nextAt() - clock.monotonicMs());
+        await this.#latch.wait(Math.max(1, idleMs), over);
+      } catch (error) {
+        if (over.aborted) return;
+        // Nothing is acknowledged, so what was taken comes again after the consumer is set up anew.
+        log.warn({ err: error, consumer: durable }, "the consumer has to start again");
+        doubt.abort(error);
+      }
+    }
+  }
+
+  async #process(deliveries: readonly Delivery[]): Promise<void> {
+    const events: DeliveredEvent[] = [];
+    for (const delivery of deliveries) {
+      const event = deliveredEvent(delivery);
+      if (event instanceof Error) this.#unreadable.push({ delivery, error: event });
+      else if (!this.#parking.follow(event)) events.push(event);
+    }
+    if (events.length > 0) await this.#applyOrSplit(events);
+  }
+
+  /** A batch that fails is halved until the failing events stand alone; each of those is parked with its key. */
+  async #applyOrSplit(events: readonly DeliveredEvent[]): Promise<void> {
+    const free = events.filter((event) => !this.#parking.follow(event));
+    const [first] = free;
+    if (first === undefined) return;
+    const failure = await this.#apply(free);
+    if (failure === undefined) return;
+    if (free.length === 1) {
+      this.#park(first, failure.error);
+      return;
+    }
+    const middle = Math.ceil(free.length / 2);
+    await this.#applyOrSplit(free.slice(0, middle));
+    await this.#applyOrSplit(free.slice(middle));
+  }
+
+  /** One transaction, retried while the database is away; acknowledges after the commit. Answers why it failed. */
+  async #apply(events: readonly DeliveredEvent[]): Promise<{ error: unknown } | undefined> {
+    const { options, lease } = this.#context;
+    for (;;) {
+      try {
+        const applied = await this.#commit(events);
+        options.afterCommit?.();
+        for (const event of events) this.#pull.acknowledge(event.delivery);
+        this.#count(events, applied);
+        this.#waits = 0;
+        return undefined;
+      } catch (error) {
+        if (error instanceof DeposedError) throw error;
+        if (!isDatabaseDown(error) && !(error instanceof PoolExhaustedError)) return { error };
+        if (this.#waits === 0) options.log.warn({ err: error, consumer: options.durable }, "waiting for the database");
+        this.#waits += 1;
+        await options.clock.sleep(Math.min(2_000, 50 * 2 ** this.#waits) * (0.5 + Math.random() / 2), lease.signal);
+        if (lease.signal.aborted || !lease.isHeld()) throw new DeposedError("stopped while the database was away");
+      }
+    }
+  }
+
+  async #commit(events: readonly DeliveredEvent[]): Promise<number> {
+    const { options, lease, leaseName } = this.#context;
+    const { pool, schema, durable, apply } = options;
+    return await pool.transaction(async (tx) => {
+      if (!(await assertLeader(tx, schema, leaseName, lease.epoch))) throw new DeposedError("another consumer leads");
+      const isNew = new Set(await insertNew(tx, schema, durable, events));
+      // The stream may hold an event twice, within one batch even.
+      const fresh = events.filter((event) => isNew.delete(event.eventId));
+      if (fresh.length > 0) await apply(tx, fresh);
+      return fresh.length;
+    });
+  }
+
+  #count(events: readonly DeliveredEvent[], applied: number): void {
+    const { options, metrics } = this.#context;
+    const consumer = options.durable;
+    metrics.applied.inc({ consumer }, applied);
+    metrics.duplicates.inc({ consumer }, events.length - applied);
+    const last = events.at(-1);
+    const first = events[0];
+    if (last === undefined || first === undefined) return;
+    metrics.pending.set({ consumer }, last.delivery.pending);
+    const age = options.clock.now().since(first.time).total("seconds");
+    if (applied > 0) metrics.age.observe({ consumer }, Math.max(0, age));
+  }
+
+  #park(event: DeliveredEvent, error: unknown): void {
+    const { options, metrics } = this.#context;
+    metrics.failures.inc({ consumer: options.durable });
+    options.log.warn({ err: error, ...facts(event), consumer: options.durable }, "an event failed, its key waits");
+    this.#parking.park(event, { tries: 1, retryAt: this.#retryAt(1), cause: error });
+  }
+
+  #retryAt(tries: number): number {
+    const { clock, retryDelayMs = 500 } = this.#context.options;
+    const most = Math.min(MAX_RETRY_DELAY_MS, retryDelayMs * 2 ** (tries - 1));
+    return clock.monotonicMs() + most * (0.5 + Math.random() / 2);
+  }
+
+  async #retryParked(): Promise<void> {
+    for (const parked of this.#parking.due(this.#context.options.clock.monotonicMs())) {
+      while (await this.#retry(parked));
+    }
+  }
+
+  /** Tries the first event of a parked key; true when it is done with and another waits behind it. */
+  async #retry(parked: ParkedKey<DeliveredEvent>): Promise<boolean> {
+    const { options, metrics, lease } = this.#context;
+    const [event] = parked.events;
+    if (event === undefined || lease.signal.aborted) return false;
+    const isLast = parked.tries >= (options.maxTries ?? 8);
+    const failure = isLast ? { error: parked.cause } : await this.#apply([event]);
+    if (failure !== undefined && !isLast) {
+      parked.tries += 1;
+      parked.cause = failure.error;
+      parked.retryAt = this.#retryAt(parked.tries);
+      metrics.failures.inc({ consumer: options.durable });
+      options.log.warn({ err: failure.error, ...facts(event), tries: parked.tries }, "an event failed again");
+      return false;
+    }
+    if (isLast && !(await this.#bury(event.delivery, parked.cause, parked.tries))) {
+      parked.retryAt = this.#retryAt(parked.tries);
+      return false;
+    }
+    this.#parking.advance(parked);
+    return parked.events.length > 0;
+  }
+
+  /** Into the dead letters; false when they cannot be reached, and nothing is lost. */
+  async #bury(delivery: Delivery, error: unknown, tries: number): Promise<boolean> {
+    const { options, metrics } = this.#context;
+    const { nats, stream, schema, durable, clock, log } = options;
+    try {
+      await publishDeadLetter(nats, delivery, { stream, schema, durable, tries, error, time: clock.now() }, log);
+    } catch (unreachable) {
+      log.error({ err: unreachable, consumer: durable }, "an event could not be put into the dead letters");
+      return false;
+    }
+    this.#pull.terminate(delivery);
+    metrics.deadLetters.inc({ consumer: durable });
+    const { streamSequence, message } = delivery;
+    log.error({ err: error, consumer: durable, subject: message.subject, streamSequence }, "an event was given up");
+    return true;
+  }
+
+  async #buryUnreadable(): Promise<void> {
+    const [next] = this.#unreadable;
+    if (next !== undefined && (await this.#bury(next.delivery, next.error, 1))) this.#unreadable.shift();
+  }
+}
+
+/** Somebody else consumes now: whatever this process still holds is theirs. */
+class DeposedError extends Error {
+  override readonly name = "DeposedError";
+}
+
+function facts({ eventId, type, key, keyVersion, streamSequence }: DeliveredEvent) {
+  return { eventId, type, key, keyVersion: keyVersion.toString(), streamSequence: streamSequence.toString() };
+}

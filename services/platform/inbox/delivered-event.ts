@@ -1,0 +1,26 @@
+import { envelopeFrom, MalformedEnvelopeError } from "#platform/events/envelope.ts";
+import type { Delivery } from "#platform/nats/pull.ts";
+import type { ReceivedEvent } from "./received-event.ts";
+
+/** An event together with the delivery that has to be acknowledged. */
+export interface DeliveredEvent extends ReceivedEvent {
+  readonly delivery: Delivery;
+}
+
+/** The event in a message; an error where it lacks the headers that every event has. */
+export function deliveredEvent(delivery: Delivery): DeliveredEvent | MalformedEnvelopeError {
+  try {
+    const { headers, subject, data } = delivery.message;
+    const { eventId, type, key, keyVersion, sequence, time, traceparent } = envelopeFrom(headers);
+    return {
+      ...{ eventId, type, subject, key, keyVersion, sequence, time, payload: data },
+      ...(traceparent === undefined ? {} : { traceparent }),
+      streamSequence: BigInt(delivery.streamSequence),
+      deliveries: delivery.deliveries,
+      delivery,
+    };
+  } catch (error) {
+    if (error instanceof MalformedEnvelopeError) return error;
+    throw error;
+  }
+}

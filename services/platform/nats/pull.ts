@@ -1,0 +1,139 @@
+import { type Msg, nanos } from "nats";
+import type { Clock } from "#platform/time/clock.ts";
+import type { Nats } from "./connect.ts";
+import type { StreamName } from "./streams.ts";
+
+const EXPIRES_MS = 30_000;
+const HEARTBEAT_MS = 5_000;
+const ACK = new TextEncoder().encode("+ACK");
+const TERM = new TextEncoder().encode("+TERM");
+const IDLE_HEARTBEAT = 100;
+
+/** A message of a durable consumer, with what the subject of its acknowledgement tells. */
+export interface Delivery {
+  message: Msg;
+  streamSequence: number;
+  deliveries: number;
+  /** Messages of the stream that wait behind this one. */
+  pending: number;
+}
+
+export interface PullOptions {
+  nats: Nats;
+  stream: StreamName;
+  durable: string;
+  /** Messages that are asked for or lie ready, at most. */
+  capacity: number;
+  clock: Clock;
+  /** Something lies ready. */
+  onDelivery: () => void;
+  /** The consumer is gone, or deliveries were lost on the way: it has to be set up again. */
+  onLost: (reason: string) => void;
+}
+
+export interface Pull extends Disposable {
+  take(limit: number): Delivery[];
+  readonly buffered: number;
+  /** Without an answer: a lost one leads to a redelivery, which the inbox recognises. */
+  acknowledge(delivery: Delivery): void;
+  /** Never deliver it again. */
+  terminate(delivery: Delivery): void;
+}
+
+/**
+ * Pulls from a durable consumer over one subscription and keeps a bounded number of messages ready. It notices by itself
+ * when the consumer was deleted, when the server went silent, and when a delivery was lost, since deliveries are
+ * numbered without gaps: a consumer of events that depend on each other must not go on behind a gap.
+ */
+export function startPull(options: PullOptions): Pull {
+  const { nats, stream, durable, capacity, clock, onDelivery, onLost } = options;
+  const { connection } = nats;
+  const inbox = nats.newInbox();
+  const requestSubject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`;
+  let ready: Delivery[] = [];
+  let asked = 0;
+  let lastDelivery = 0;
+  let heardAt = clock.monotonicMs();
+
+  const ask = () => {
+    const batch = capacity - asked - ready.length;
+    if (batch < 1 || (asked > 0 && batch < capacity / 4)) return;
+    asked += batch;
+    const request = { batch, expires: nanos(EXPIRES_MS), idle_heartbeat: nanos(HEARTBEAT_MS) };
+    connection.publish(requestSubject, JSON.stringify(request), { reply: inbox });
+  };
+  const onStatus = (message: Msg) => {
+    const code = message.headers?.code ?? 0;
+    if (code === IDLE_HEARTBEAT) return;
+    const unserved = Number(message.headers?.get("Nats-Pending-Messages"));
+    asked = Number.isInteger(unserved) && unserved > 0 ? Math.max(0, asked - unserved) : 0;
+    // 404 and 408: the request is over without having got all it asked for.
+    if (code === 404 || code === 408) ask();
+    else onLost(`${code} ${message.headers?.description ?? ""}`.trim());
+  };
+  const subscription = connection.subscribe(inbox, {
+    callback: (error, message) => {
+      heardAt = clock.monotonicMs();
+      if (error !== null) {
+        onLost(error.message);
+        return;
+      }
+      const numbers = deliveryNumbers(message.reply);
+      if (numbers === undefined) {
+        onStatus(message);
+        return;
+      }
+      asked = Math.max(0, asked - 1);
+      if (numbers.deliverySequence !== lastDelivery + 1) {
+        onLost(`delivery ${lastDelivery + 1} is missing`);
+        return;
+      }
+      lastDelivery = numbers.deliverySequence;
+      ready.push({ message, ...numbers });
+      onDelivery();
+    },
+  });
+  const watchdog = setInterval(() => {
+    const isSilent = asked > 0 && clock.monotonicMs() - heardAt > 3 * HEARTBEAT_MS;
+    if (isSilent && nats.isConnected()) onLost("the server is silent");
+  }, HEARTBEAT_MS);
+  ask();
+
+  return {
+    take: (limit) => {
+      const taken = ready.slice(0, limit);
+      ready = ready.slice(limit);
+      ask();
+      return taken;
+    },
+    get buffered() {
+      return ready.length;
+    },
+    acknowledge: ({ message }) => answer(message, ACK),
+    terminate: ({ message }) => answer(message, TERM),
+    [Symbol.dispose]: () => {
+      clearInterval(watchdog);
+      if (!connection.isClosed()) subscription.unsubscribe();
+    },
+  };
+}
+
+function answer(message: Msg, word: Uint8Array): void {
+  message.respond(word);
+}
+
+/**
+ * `$JS.ACK.<stream>.<consumer>.<deliveries>.<stream seq>.<delivery seq>.<time>.<pending>`; newer servers may put domain
+ * and account in front of the stream and a random word behind.
+ */
+function deliveryNumbers(
+  reply: string | undefined,
+): { deliveries: number; streamSequence: number; deliverySequence: number; pending: number } | undefined {
+  if (reply === undefined || !reply.startsWith("$JS.ACK.")) return undefined;
+  const words = reply.split(".");
+  const first = words.length === 9 ? 4 : 6;
+  const [deliveries, streamSequence, deliverySequence, , pending] = words.slice(first, first + 5).map(Number);
+  if (deliveries === undefined || streamSequence === undefined) return undefined;
+  if (deliverySequence === undefined || pending === undefined) return undefined;
+  return { deliveries, streamSequence, deliverySequence, pending };
+}
