@@ -1,10 +1,10 @@
+import type { Client } from "@connectrpc/connect";
+import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { Client } from "@connectrpc/connect";
-import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 
 /** The part of node-registry that is asked. */
 export type UsageClient = Pick<Client<typeof ChunkService>, "getUserUsage">;

@@ -11,6 +11,8 @@ import { lockAccounts, openAccounts, saveBalances } from "../accounts/accounts.s
 import type { Deps } from "../deps.ts";
 import { optionalUuidOf, sha256Of, UnusableEventError, uuidOf } from "../events.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
+import { type Journal, newJournal } from "../ledger/posting.ts";
+import { createJournalReport } from "../ledger/report.ts";
 import { loadReservations, saveReservations } from "../reservations/reservations.store.ts";
 import { claimCharges, saveCharges } from "./charges.store.ts";
 import { chargeKey, claimsOf, type Fact } from "./facts.ts";
@@ -20,23 +22,35 @@ import { newBook, postFacts } from "./post-facts.ts";
 /** Where the facts come from: their actor in the ledger, and the name of the position up to which they are applied. */
 export const FACT_SOURCE = "node-registry";
 
+/** The two halves of a consumer: the effect in the transaction, and what follows its commit. */
+export interface FactConsumer {
+  readonly apply: (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void>;
+  readonly afterCommit: () => void;
+}
+
 /**
  * Posts what node-registry tells of chunks and uploads. A batch is folded per user and written with one statement per
  * table, however many users it touches; accounts are locked in the order of their ids, so batches never deadlock.
  */
-export function onChunkFacts(deps: Deps): (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void> {
-  return async (tx, events) => {
-    const facts = events.map(factOf).filter((fact) => fact !== undefined);
-    if (facts.length > 0) await postAll(deps, tx, facts);
-    await recordPosition(
-      tx,
-      FACT_SOURCE,
-      events.map((event) => event.sequence),
-    );
+export function onChunkFacts(deps: Deps): FactConsumer {
+  const report = createJournalReport(deps);
+  // Written anew by each attempt; the consumer applies one batch at a time.
+  let written = newJournal();
+  return {
+    apply: async (tx, events) => {
+      const facts = events.map(factOf).filter((fact) => fact !== undefined);
+      written = facts.length > 0 ? await postAll(deps, tx, facts) : newJournal();
+      const positions = events.map((event) => event.sequence);
+      await recordPosition(tx, FACT_SOURCE, positions);
+    },
+    afterCommit: () => {
+      report(written);
+      if (written.crossings.length > 0) deps.outbox.wake();
+    },
   };
 }
 
-async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Promise<void> {
+async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Promise<Journal> {
   const now = deps.clock.now();
   const userIds = [...new Set(facts.map((fact) => fact.userId))].sort();
   await openAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
@@ -63,9 +77,10 @@ async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Pro
     changedOf(accounts, ({ userId }) => book.accounts.get(userId)),
   );
   await writeJournal(deps, tx, book.journal);
+  return book.journal;
 }
 
-export function changedOf<T>(before: readonly T[], after: (item: T) => T | undefined): T[] {
+function changedOf<T>(before: readonly T[], after: (item: T) => T | undefined): T[] {
   return before.flatMap((item) => {
     const now = after(item);
     return now === undefined || now === item ? [] : [now];

@@ -4,10 +4,10 @@ import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quo
 import { callerOf } from "#platform/rpc/caller.ts";
 import { nextPageToken, pageOf } from "#platform/rpc/paging.ts";
 import { validate } from "#platform/rpc/validate.ts";
-import type { Deps } from "../deps.ts";
-import { accountNotFound } from "../errors.ts";
 import { hasAccount } from "../accounts/accounts.store.ts";
 import { openOwnAccount } from "../accounts/own-account.rpc.ts";
+import type { Deps } from "../deps.ts";
+import { accountNotFound } from "../errors.ts";
 import { listEntries } from "../ledger/entries.store.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
 

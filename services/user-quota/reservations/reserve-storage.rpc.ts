@@ -20,6 +20,7 @@ import { admit, type Refusal } from "./admission.ts";
 import { asOf, type Reservation } from "./reservation.ts";
 import { findByKey, foldOverdue, freeBytes, insertReservation, type ReservationKey } from "./reservations.store.ts";
 import { toProtoReservation } from "./to-proto.ts";
+import { createTurns } from "./turns.ts";
 
 const SECOND = 1_000;
 const DAY = 86_400 * SECOND;
@@ -29,7 +30,11 @@ interface Ask extends ReservationKey {
   readonly ttlMs: number;
 }
 
+/** A second call that already waits for the row keeps the lock busy between commit and next begin. */
+const turnLimits = { perKey: 3, maxWaiting: 2_000 };
+
 export function reserveStorage(deps: Deps): MethodImpl<typeof UserQuotaService.method.reserveStorage> {
+  const turns = createTurns(turnLimits);
   return async ({ userId, sizeBytes, idempotencyKey, ttl }, context) => {
     validate((check) => {
       check.uuid("user_id", userId);
@@ -39,8 +44,8 @@ export function reserveStorage(deps: Deps): MethodImpl<typeof UserQuotaService.m
     });
     const caller = serviceCallerOf(context);
     const ttlMs = ttl === undefined ? 0 : fromDuration(ttl);
-    const ask = { userId, clientId: caller.clientId, idempotencyKey, sizeBytes, ttlMs };
-    const outcome = await deps.pool.transaction((tx) => reserve(deps, tx, ask));
+    const ask = { userId: userId.toLowerCase(), clientId: caller.clientId, idempotencyKey, sizeBytes, ttlMs };
+    const outcome = await turns.run(ask.userId, () => deps.pool.transaction((tx) => reserve(deps, tx, ask)));
     if (outcome.kind !== "reserved") throw refusalOf(outcome, ask, caller);
     return { reservation: toProtoReservation(outcome.reservation) };
   };

@@ -1,0 +1,25 @@
+import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import type { Journal } from "./posting.ts";
+
+/** Counts what was posted, and alarms where an entry contradicts the history. To be called after the commit. */
+export function createJournalReport(deps: { log: Logger; metrics: Metrics }): (journal: Journal) => void {
+  const posted = deps.metrics.counter({
+    name: "quota_ledger_entries_total",
+    help: "Ledger entries posted",
+    labels: ["kind"],
+  });
+  const anomalies = deps.metrics.counter({
+    name: "quota_anomalies_total",
+    help: "Ledger entries that contradict the account's history, such as a use below zero. Target 0.",
+  });
+  return ({ entries }) => {
+    for (const entry of entries) {
+      posted.inc({ kind: entry.kind });
+      if (!entry.isAnomaly) continue;
+      anomalies.inc();
+      const { userId, entryId, kind, deltaBytes, usedAfterBytes } = entry;
+      deps.log.error({ userId, entryId, kind, deltaBytes, usedAfterBytes }, "a ledger entry takes the use below zero");
+    }
+  };
+}
