@@ -1,0 +1,57 @@
+/** What a stored password hash says about itself. */
+export type HashFormat =
+  | { readonly kind: "argon2id"; readonly memoryKib: number; readonly passes: number; readonly lanes: number }
+  | { readonly kind: "bcrypt"; readonly cost: number }
+  | { readonly kind: "unknown" };
+
+const ARGON2ID =
+  /^\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})(?:,data=[A-Za-z0-9+/]{1,43})?\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/;
+const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
+
+/**
+ * Whoever writes a hash decides what checking it costs. These bounds keep every admitted hash below LOGIN_FAILURE_STEP
+ * (400 ms): measured here, argon2id with 19 MiB and two passes takes 24 ms and bcrypt with cost 12 takes 194 ms.
+ */
+const bounds = {
+  argon2: { minMemoryKib: 7_168, maxMemoryKib: 131_072, maxPasses: 16, maxLanes: 4, maxMemoryTimesPasses: 311_296 },
+  bcrypt: { minCost: 4, maxCost: 12 },
+};
+
+export function hashFormatOf(stored: string): HashFormat {
+  const argon2 = ARGON2ID.exec(stored);
+  if (argon2 !== null) {
+    return { kind: "argon2id", memoryKib: Number(argon2[1]), passes: Number(argon2[2]), lanes: Number(argon2[3]) };
+  }
+  const bcrypt = BCRYPT.exec(stored);
+  return bcrypt === null ? { kind: "unknown" } : { kind: "bcrypt", cost: Number(bcrypt[1]) };
+}
+
+/** Why a hash is not taken from another system nor checked, or undefined. Never quotes the hash. */
+export function hashProblem(stored: string): string | undefined {
+  if (stored.length > 255) return "is longer than 255 characters";
+  const format = hashFormatOf(stored);
+  switch (format.kind) {
+    case "bcrypt": {
+      const { minCost, maxCost } = bounds.bcrypt;
+      if (format.cost >= minCost && format.cost <= maxCost) return undefined;
+      return `is a bcrypt hash of cost ${format.cost}: only ${minCost} to ${maxCost} are taken`;
+    }
+    case "argon2id":
+      return argon2Problem(format);
+    case "unknown":
+      return "is neither a bcrypt nor an argon2id hash";
+  }
+}
+
+function argon2Problem(format: HashFormat & { kind: "argon2id" }): string | undefined {
+  const limit = bounds.argon2;
+  if (format.memoryKib < limit.minMemoryKib || format.memoryKib > limit.maxMemoryKib) {
+    return `is an argon2id hash of ${format.memoryKib} KiB: only ${limit.minMemoryKib} to ${limit.maxMemoryKib} are taken`;
+  }
+  if (format.passes < 1 || format.passes > limit.maxPasses || format.lanes < 1 || format.lanes > limit.maxLanes) {
+    return `is an argon2id hash with t=${format.passes}, p=${format.lanes}: at most t=${limit.maxPasses}, p=${limit.maxLanes} are taken`;
+  }
+  if (format.memoryKib * format.passes > limit.maxMemoryTimesPasses)
+    return "is an argon2id hash that takes too long to check";
+  return undefined;
+}
