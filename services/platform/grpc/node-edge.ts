@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type TLSSocket, type Server as TlsServer } from "node:tls";
 import { createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
+import { type CloseOptions, closeWithin } from "#platform/http/closing.ts";
 import { plainAddress } from "#platform/http/peer.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
@@ -44,8 +45,8 @@ export interface NodeEdge {
   readonly port: number;
   /** For connections from now on; those that are open stay. */
   setCertificates(certificates: EdgeCertificates): void;
-  /** Refuses new connections, lets calls finish, and after `graceMs` cuts what is left. */
-  close(graceMs: number): Promise<void>;
+  /** Refuses new connections and lets calls in flight finish. */
+  close(options: CloseOptions): Promise<void>;
 }
 
 const DEFAULT_LIMITS: EdgeLimits = {
@@ -104,7 +105,7 @@ export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge>
   return {
     port: address.port,
     setCertificates: (certificates) => edge.setSecureContext(tlsContext(certificates)),
-    close: (graceMs) => closeEdge({ edge, grpc, injector, sockets }, graceMs),
+    close: (closing) => closeEdge({ edge, grpc, injector, sockets }, closing),
   };
 }
 
@@ -173,14 +174,13 @@ interface Running {
   readonly sockets: ReadonlySet<TLSSocket>;
 }
 
-async function closeEdge({ edge, grpc, injector, sockets }: Running, graceMs: number): Promise<void> {
+async function closeEdge({ edge, grpc, injector, sockets }: Running, options: CloseOptions): Promise<void> {
   const closed = new Promise<void>((resolve) => edge.close(() => resolve()));
-  // GOAWAY to every session; what is still open after the grace is destroyed.
-  injector.drain(graceMs);
-  const cut = setTimeout(() => {
+  // GOAWAY to every session.
+  injector.drain(options.graceMs);
+  const cut = () => {
     for (const socket of sockets) socket.destroy();
-  }, graceMs + 100);
-  await closed;
-  clearTimeout(cut);
+  };
+  await closeWithin(closed, cut, options);
   grpc.forceShutdown();
 }

@@ -42,7 +42,9 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
 async function admit(policed: PolicedService, context: HandlerContext): Promise<void> {
   await policed.admit(context);
   // Connect aborts the signal with the error when it cannot read or parse the body: the only trace of such a call.
-  context.signal.addEventListener("abort", () => policed.refused(context, context.signal.reason), { once: true });
+  const refused = () => policed.refused(context, context.signal.reason);
+  if (context.signal.aborted) refused();
+  else context.signal.addEventListener("abort", refused, { once: true });
 }
 
 function addRpc(router: ConnectRouter, spec: MethodImplSpec, limits: { readMaxBytes: number }): void {

@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { createServer as createHttp1Server, type Server } from "node:http";
-import { createServer as createHttp2Server, type Http2Server, type ServerHttp2Session } from "node:http2";
+import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
 import type { PolicedService } from "#platform/rpc/policy.ts";
+import { type CloseOptions, closeWithin } from "./closing.ts";
 import { createConnectHandler } from "./connect-handler.ts";
 import { shareOnePort } from "./one-port.ts";
 import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
@@ -51,8 +52,8 @@ const READ_MAX_BYTES = 4 * 1024 * 1024;
 export interface HttpServer {
   readonly host: string;
   readonly port: number;
-  /** Refuses new connections, lets calls in flight finish, and after `graceMs` cuts what is left. */
-  close(graceMs: number): Promise<void>;
+  /** Refuses new connections and lets calls in flight finish. */
+  close(options: CloseOptions): Promise<void>;
 }
 
 /** Serves RPCs (Connect, gRPC, gRPC-Web) and plain routes over HTTP/1.1 and h2c on one port. */
@@ -97,29 +98,27 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   return {
     host: options.host,
     port: address.port,
-    close: (graceMs) => closeAll({ http1, http2, sessions, silent }, graceMs),
+    close: (closing) => closeAll({ http1, sessions, silent }, closing),
   };
 }
 
 interface Running {
   readonly http1: Server;
-  readonly http2: Http2Server;
   readonly sessions: ReadonlySet<ServerHttp2Session>;
   readonly silent: ReadonlySet<Socket>;
 }
 
-async function closeAll({ http1, sessions, silent }: Running, graceMs: number): Promise<void> {
+async function closeAll({ http1, sessions, silent }: Running, options: CloseOptions): Promise<void> {
   const closed = new Promise<void>((resolve) => http1.close(() => resolve()));
   for (const socket of silent) socket.destroy();
   // GOAWAY: streams in flight finish, then the connection closes.
   for (const session of sessions) session.close();
   // Keep-alive connections become idle one by one as their last answer is sent.
   const sweep = setInterval(() => http1.closeIdleConnections(), 50);
-  const cut = setTimeout(() => {
+  const cut = () => {
     http1.closeAllConnections();
     for (const session of sessions) session.destroy();
-  }, graceMs);
-  await closed;
+  };
+  await closeWithin(closed, cut, options);
   clearInterval(sweep);
-  clearTimeout(cut);
 }

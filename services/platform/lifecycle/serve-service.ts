@@ -17,6 +17,7 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import { metricsRoute, probeRoutes } from "#platform/ops/ops-routes.ts";
 import { createReadiness, type ReadinessChecks } from "#platform/ops/readiness.ts";
 import { toConnectError } from "#platform/rpc/details.ts";
+import { createInFlight } from "#platform/rpc/in-flight.ts";
 import { createPolicy, type PolicyOptions } from "#platform/rpc/policy.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
@@ -79,7 +80,9 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
   const { config, log, clock = systemClock, stopGraceMs = STOP_GRACE_MS } = options;
   const readiness = createReadiness(options.readiness, clock);
   const stopping = new AbortController();
-  const shared = { log, metrics: options.metrics, clock, stopping: stopping.signal };
+  const inFlight = createInFlight();
+  const shared = { log, metrics: options.metrics, clock, inFlight, stopping: stopping.signal };
+  const atOnce = { graceMs: 0, idle: Promise.resolve() };
   const health = healthService([...options.services, ...(options.nodeEdge?.services ?? [])], readiness, clock);
 
   await using started = new AsyncDisposableStack();
@@ -95,9 +98,9 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     routes: [...probeRoutes(readiness), ...(options.routes ?? [])],
     trustedProxyCount: config.TRUSTED_PROXY_COUNT ?? 0,
   });
-  started.defer(() => main.close(0));
+  started.defer(() => main.close(atOnce));
   const edge = options.nodeEdge && (await startEdge(options.nodeEdge, health, config.HOST, shared));
-  started.defer(async () => edge?.close(0));
+  started.defer(async () => edge?.close(atOnce));
   const ops = await startHttpServer({
     host: config.HOST,
     port: config.OPS_PORT,
@@ -119,14 +122,15 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     [Symbol.asyncDispose]: async () => {
       readiness.stop();
       stopping.abort();
-      await Promise.all([main.close(stopGraceMs), edge?.close(stopGraceMs)]);
+      const gently = { graceMs: stopGraceMs, idle: inFlight.idle() };
+      await Promise.all([main.close(gently), edge?.close(gently)]);
       // Last, so that probes and the final scrape are answered during the stop.
-      await ops.close(0);
+      await ops.close(atOnce);
     },
   };
 }
 
-type Shared = Pick<PolicyOptions, "log" | "metrics" | "clock" | "stopping">;
+type Shared = Pick<PolicyOptions, "log" | "metrics" | "clock" | "inFlight" | "stopping">;
 
 function startEdge(config: NodeEdgeConfig, health: RpcService, host: string, shared: Shared): Promise<NodeEdge> {
   const policy = createPolicy({

@@ -6,6 +6,7 @@ import type { Call } from "./call.ts";
 import { describeCaller } from "./caller.ts";
 import { codeName } from "./codes.ts";
 import type { RpcError } from "./errors.ts";
+import type { InFlight } from "./in-flight.ts";
 
 const SLOW_MS = 1_000;
 const SAMPLE_EVERY = 1_000;
@@ -14,6 +15,8 @@ const OUR_FAULT: ReadonlySet<Code> = new Set([Code.Internal, Code.Unknown, Code.
 const TROUBLE: ReadonlySet<Code> = new Set([Code.Unavailable, Code.DeadlineExceeded]);
 
 export interface CallLog {
+  /** From here on the call counts as in flight, until it is finished. */
+  begun(): void;
   /** The handler begins: from here on the policy sees to it that the call is finished. */
   started(call: Call): void;
   /** Counts and logs the call, once; later calls for the same one do nothing. */
@@ -23,8 +26,8 @@ export interface CallLog {
 }
 
 /** One line and one observation per RPC; for high-rate methods a line on errors, when slow, and for 1 call in 1,000. */
-export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Clock }): CallLog {
-  const { log, clock } = deps;
+export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Clock; inFlight: InFlight }): CallLog {
+  const { log, clock, inFlight } = deps;
   const calls = deps.metrics.counter({
     name: "rpc_calls_total",
     help: "RPCs answered, by method and code.",
@@ -39,6 +42,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
   let sampled = 0;
 
   return {
+    begun: () => inFlight.begin(),
     started: (call) => {
       call.isStarted = true;
       if (isStream(call)) streams.inc({ method: call.policy.name });
@@ -46,6 +50,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
     finished: (call, error) => {
       if (call.isFinished) return;
       call.isFinished = true;
+      inFlight.end();
       const { name, isHighRate } = call.policy;
       const ms = clock.monotonicMs() - call.startedMs;
       const code = codeName(error?.code ?? 0);

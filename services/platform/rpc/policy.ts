@@ -9,6 +9,7 @@ import type { CallContext } from "./call-context.ts";
 import { type CallLog, createCallLog } from "./call-log.ts";
 import { type Caller, callerKey } from "./caller.ts";
 import type { RpcError } from "./errors.ts";
+import type { InFlight } from "./in-flight.ts";
 import type { RpcService } from "./service.ts";
 import { stoppingError } from "./stream-scope.ts";
 import { policeBidiStreaming, policeClientStreaming, policeServerStreaming } from "./streaming.ts";
@@ -19,6 +20,8 @@ export interface PolicyOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly clock: Clock;
+  /** Shared by the ports of a service. */
+  readonly inFlight: InFlight;
   /** Who calls; throws an RpcError for bad credentials. Not asked for PUBLIC RPCs. */
   readonly identify: (context: HandlerContext) => Caller | Promise<Caller>;
   /** Turns the mapped error into what the transport throws or sends. */
@@ -90,6 +93,7 @@ export function createPolicy(options: PolicyOptions): (service: RpcService) => P
         throw new Error(`${context.method.name} is not a method of ${service.service.typeName}`);
       const call = new Call(policy, context, clock.monotonicMs());
       rememberCall(context, call);
+      deps.calls.begun();
       return admitCall(call, options, deps);
     };
     const refused = (context: HandlerContext, error: unknown) => {

@@ -29,7 +29,7 @@ export function policeUnary(handler: Unary, deps: PolicyDeps): Unary {
     };
     try {
       const refusal = call.policy.rule.admitsRequest(call.caller, request);
-      if (refusal !== undefined) return fail(refusal);
+      if (refusal !== undefined) throw refusal;
       const result = runInCall(call, () => handler(request, scoped));
       return isPromise(result)
         ? untilDeadline(result, { call, scoped, budgetMs, deps }).then(succeed, fail)
