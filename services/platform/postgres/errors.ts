@@ -5,6 +5,7 @@ import {
   ConnectionError,
   ForeignKeyIntegrityConstraintViolationError,
   IntegrityConstraintViolationError,
+  SlonikError,
   StatementTimeoutError,
   UniqueIntegrityConstraintViolationError,
 } from "slonik";
@@ -23,6 +24,19 @@ export class PoolExhaustedError extends Error {
 /** The database is there, but it cannot be used as configured; the message names the cause and the cure. */
 export class DatabaseSetupError extends Error {
   override readonly name = "DatabaseSetupError";
+}
+
+/**
+ * The connection went away during a transaction, which therefore did not happen. The code is one that slonik answers by
+ * calling the transaction's callback again.
+ */
+export class TransactionLostError extends SlonikError {
+  override readonly name = "TransactionLostError";
+  readonly code = "40000";
+
+  constructor(cause?: unknown) {
+    super("the database connection was lost during a transaction", cause instanceof Error ? { cause } : {});
+  }
 }
 
 interface RowIssue {
@@ -85,6 +99,14 @@ export function isTransactionConflict(error: unknown): boolean {
   return errorCodeOf(error)?.startsWith("40") ?? false;
 }
 
+const lossCodes = new Set(["08000", "08003", "08006", "57P01", "57P02", "ECONNRESET", "EPIPE", "ETIMEDOUT"]);
+
+/** The connection itself is gone, as opposed to a statement that failed on it. */
+export function isConnectionLoss(error: unknown): boolean {
+  if (lossCodes.has(errorCodeOf(error) ?? "")) return true;
+  return error instanceof Error && /connection terminated|not queryable|client was closed/i.test(error.message);
+}
+
 const downCodes = new Set([
   // connection exceptions, server stopping, crashed, starting; too many connections; disk full, read-only standby
   ...["08000", "08001", "08003", "08004", "08006", "57P01", "57P02", "57P03", "53300", "53100", "25006"],
@@ -107,6 +129,7 @@ const downCodes = new Set([
  */
 export function isDatabaseDown(error: unknown): boolean {
   if (
+    error instanceof TransactionLostError ||
     error instanceof ConnectionError ||
     error instanceof BackendTerminatedError ||
     error instanceof BackendTerminatedUnexpectedlyError

@@ -1,0 +1,122 @@
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { createMetrics } from "../ops/metrics.ts";
+import { createTestDatabase } from "../testing/test-database.ts";
+import { isStatementTimeout, PoolExhaustedError, RowShapeError, uniqueViolationOf } from "./errors.ts";
+import { byteaArray, bytes, hexBytes, instant, instantArray, int8Array, sql, zBytes, zInstant, zInt8 } from "./sql.ts";
+
+test("values come back as they went in: microseconds, 64 bits, bytes, arrays", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const at = Temporal.Instant.from("2026-01-02T03:04:05.678901Z");
+  const row = z.strictObject({
+    at: zInstant,
+    ats: z.array(zInstant.nullable()),
+    big: zInt8,
+    bigs: z.array(zInt8),
+    bytes: zBytes,
+    hex: zBytes,
+    many: z.array(zBytes),
+    day: z.string(),
+    exact: z.string(),
+    ratio: z.number(),
+  });
+  const result = await pool.one(sql.type(row)`
+    select ${instant(at)} as at, ${instantArray([at, null])} as ats, ${2n ** 62n}::int8 as big, ${int8Array([-1n, 7])} as bigs,
+      ${bytes(new Uint8Array([0, 255]).subarray(1))} as bytes, ${hexBytes("00ff")} as hex,
+      ${byteaArray([new Uint8Array([1, 2]), Buffer.from("x")])} as many,
+      date '2026-03-01' as day, 0.1::numeric as exact, 0.5::float8 as ratio`);
+  expect(result.at.equals(at)).toBe(true);
+  expect(result.ats.map(String)).toEqual([at.toString(), "null"]);
+  expect(result).toMatchObject({ big: 2n ** 62n, bigs: [-1n, 7n], day: "2026-03-01", exact: "0.1", ratio: 0.5 });
+  expect([result.bytes, result.hex, ...result.many].map((b) => b.toString("hex"))).toEqual([
+    "ff",
+    "00ff",
+    "0102",
+    "78",
+  ]);
+});
+
+test("a row that does not fit its schema is an error that names columns and no values", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const query = sql.type(z.strictObject({ name: z.number() }))`select 'opensesame' as name, 1 as more`;
+  const error = await pool.one(query).catch((thrown: unknown) => thrown);
+  expect(error).toBeInstanceOf(RowShapeError);
+  expect(String(error)).toMatch(/name: .*more/s);
+  expect(String(error)).not.toContain("opensesame (");
+});
+
+test("several statements in one text are refused before the first one runs", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const lease = "insert into auth.leases values ('x', gen_random_uuid(), 1, now())";
+  await expect(pool.query({ ...sql.unsafe`select`, sql: `${lease}; select 1` })).rejects.toThrow(/multiple commands/);
+  expect(await pool.any(sql.unsafe`select name from auth.leases`)).toEqual([]);
+});
+
+test("waiting for a connection is bounded in time and in number, and counted", async () => {
+  await using db = await createTestDatabase();
+  const metrics = createMetrics("test");
+  const pool = await db.pool("auth", { poolSize: 1, maxOverflow: 0, waitMs: 200, metrics });
+  const release = Promise.withResolvers<void>();
+  const holder = pool.connect(() => release.promise);
+  const waiting = Promise.allSettled(Array.from({ length: 30 }, () => pool.query(sql.unsafe`select 1`)));
+  const results = await waiting;
+  expect(results.every((r) => r.status === "rejected" && r.reason instanceof PoolExhaustedError)).toBe(true);
+  release.resolve();
+  await holder;
+  await pool.query(sql.unsafe`select 1`);
+  const text = await metrics.registry.metrics();
+  expect(text).toMatch(/database_pool_refused_total\{[^}]*\} 30/);
+  expect(text).toMatch(/database_pool_in_use\{[^}]*\} 0/);
+});
+
+test("those who wait get connections in their order", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth", { poolSize: 1, maxOverflow: 0 });
+  const order: number[] = [];
+  const call = (n: number) =>
+    pool.connect(async (c) => void order.push(n + 0 * (await c.query(sql.unsafe`select 1`)).rowCount));
+  await Promise.all([1, 2, 3, 4, 5].map(call));
+  expect(order).toEqual([1, 2, 3, 4, 5]);
+});
+
+test("a statement that takes too long is ended, and its connection is usable again", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth", { poolSize: 1, maxOverflow: 0, statementTimeoutMs: 100 });
+  const error = await pool.query(sql.unsafe`select pg_sleep(5)`).catch((thrown: unknown) => thrown);
+  expect(isStatementTimeout(error)).toBe(true);
+  await pool.query(sql.unsafe`select 1`);
+});
+
+test("violated constraints are told by name", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const insert = () => pool.query(sql.unsafe`insert into auth.leases values ('x', gen_random_uuid(), 1, now())`);
+  await insert();
+  const error = await insert().catch((thrown: unknown) => thrown);
+  expect(uniqueViolationOf(error)).toBe("leases__pkey");
+  expect(uniqueViolationOf(new Error("other"))).toBeUndefined();
+});
+
+test("a deadlock is solved by repeating a transaction", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await pool.query(
+    sql.unsafe`insert into auth.leases select n, gen_random_uuid(), 0, now() from unnest(array['a', 'b']) as n`,
+  );
+  let calls = 0;
+  const raise = (names: readonly string[]) =>
+    pool.transaction(async (tx) => {
+      calls += 1;
+      for (const name of names) {
+        await tx.query(sql.unsafe`update auth.leases set epoch = epoch + 1 where name = ${name}`);
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    });
+  await Promise.all([raise(["a", "b"]), raise(["b", "a"])]);
+  expect(calls).toBeGreaterThan(2);
+  const row = sql.type(z.strictObject({ epoch: z.bigint() }));
+  expect(await pool.anyFirst(row`select epoch from auth.leases`)).toEqual([2n, 2n]);
+});

@@ -1,0 +1,161 @@
+import type pg from "pg";
+import { errorCodeOf, isConnectionLoss, TransactionLostError } from "./errors.ts";
+import { toSlonikError } from "./slonik-errors.ts";
+
+export interface SessionOptions {
+  readonly open: () => Promise<pg.Client>;
+  readonly probeAfterMs: number;
+  readonly onReconnect: () => void;
+  readonly onError: (error: Error) => void;
+}
+
+/** One connection to the server, as long as it lives. */
+interface Link {
+  readonly client: pg.Client;
+  isDead: boolean;
+  /** Its transaction was given up together with it; `pg` keeps the last status of a dead connection. */
+  isGivenUp: boolean;
+  lastUsedAt: number;
+  /** CommandComplete messages so far: with them it is known whether the server ran a statement before it went away. */
+  completions: number;
+}
+
+/** One place in the pool. The connection behind it changes when the server takes it away. */
+export function createSession(options: SessionOptions) {
+  let link: Link | undefined;
+  /** The transaction went away with its connection; nothing runs until its owner has rolled it back. */
+  let isTransactionLost = false;
+  let conflicts = 0;
+
+  async function connect(): Promise<void> {
+    link = watch(await options.open(), options.onError);
+  }
+
+  async function replace(): Promise<Link> {
+    link?.client.end().catch(() => {});
+    options.onReconnect();
+    const fresh = watch(await options.open(), options.onError);
+    link = fresh;
+    return fresh;
+  }
+
+  async function usableLink(): Promise<Link> {
+    if (link === undefined) throw new Error("the connection is not open");
+    if (inTransaction(link)) return link;
+    if (!link.isDead && performance.now() - link.lastUsedAt > options.probeAfterMs) await probe(link);
+    return link.isDead ? replace() : link;
+  }
+
+  async function query(text: string, values?: unknown[], queryOptions?: { readonly name?: string }) {
+    if (isTransactionLost) {
+      if (text !== "ROLLBACK") throw new TransactionLostError();
+      isTransactionLost = false;
+      return emptyResult;
+    }
+    if (text === "START TRANSACTION" && conflicts > 0) await pause(conflicts);
+    const used = await usableLink();
+    const wasInTransaction = inTransaction(used);
+    const completionsBefore = used.completions;
+    try {
+      const result = await run(used, text, values, queryOptions?.name);
+      if (text === "COMMIT") conflicts = 0;
+      return result;
+    } catch (error) {
+      if (errorCodeOf(error)?.startsWith("40")) conflicts += 1;
+      if (!isConnectionLoss(error)) throw toSlonikError(error, { sql: text, values: [] });
+      used.isDead = true;
+      if (wasInTransaction) {
+        // A COMMIT that was sent may have been the last thing the server did.
+        used.isGivenUp = true;
+        if (text === "ROLLBACK") return emptyResult;
+        if (text === "COMMIT" && !wasNeverSent(error)) throw toSlonikError(error);
+        isTransactionLost = true;
+        throw new TransactionLostError(error);
+      }
+      const mayRepeat = text === "START TRANSACTION" || hasNotRun(error, used.completions - completionsBefore, values);
+      if (!mayRepeat) throw toSlonikError(error);
+      return run(await replace(), text, values, queryOptions?.name);
+    }
+  }
+
+  return { connect, query, end: async () => void (await link?.client.end()) };
+}
+
+function watch(client: pg.Client, onError: (error: Error) => void): Link {
+  const link: Link = { client, isDead: false, isGivenUp: false, lastUsedAt: performance.now(), completions: 0 };
+  client.connection.on("commandComplete", () => {
+    link.completions += 1;
+  });
+  client.on("end", () => {
+    link.isDead = true;
+  });
+  client.on("error", (error) => {
+    link.isDead = true;
+    // The next statement finds out about a lost connection by itself. Idling in a transaction is the caller's own doing.
+    if (errorCodeOf(error) === "25P03") onError(toSlonikError(error));
+  });
+  return link;
+}
+
+function inTransaction({ client, isGivenUp }: Link): boolean {
+  const status = client.getTransactionStatus();
+  return !isGivenUp && (status === "T" || status === "E");
+}
+
+async function probe(link: Link): Promise<void> {
+  try {
+    await link.client.query("");
+    link.lastUsedAt = performance.now();
+  } catch {
+    link.isDead = true;
+  }
+}
+
+/**
+ * Whether a statement outside a transaction certainly took no effect. Told to end (57P01), the server finishes no
+ * statement, and with the extended protocol it reports a statement complete before it commits it: without that report
+ * there was no commit.
+ */
+function hasNotRun(error: unknown, completions: number, values: unknown[] | undefined): boolean {
+  return wasNeverSent(error) || (values !== undefined && completions === 0 && errorCodeOf(error) === "57P01");
+}
+
+function wasNeverSent(error: unknown): boolean {
+  return error instanceof Error && /not queryable/.test(error.message);
+}
+
+/** Slonik repeats a transaction after a deadlock without a pause; its two sides would meet again. */
+async function pause(conflicts: number): Promise<void> {
+  const ms = Math.random() * Math.min(200, 5 * 2 ** conflicts);
+  await new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+const commands = ["COPY", "DELETE", "INSERT", "SELECT", "UPDATE"] as const;
+
+/** What a ROLLBACK gives; slonik knows no name for it. */
+const emptyResult = { command: "SELECT" as const, fields: [], rowCount: 0, rows: [] };
+
+async function run(link: Link, text: string, values: unknown[] | undefined, name: string | undefined) {
+  try {
+    const result = await send(link.client, text, values, name);
+    return {
+      command: commands.find((command) => command === result.command) ?? "SELECT",
+      fields: result.fields.map((field) => ({ dataTypeId: field.dataTypeID, name: field.name })),
+      rowCount: result.rowCount,
+      rows: result.rows,
+    };
+  } finally {
+    link.lastUsedAt = performance.now();
+  }
+}
+
+/**
+ * Without values it is slonik's own START TRANSACTION, COMMIT or ROLLBACK: the simple protocol is one message. The
+ * extended protocol makes the server refuse several statements in one text before it runs the first.
+ */
+function send(client: pg.Client, text: string, values: unknown[] | undefined, name: string | undefined) {
+  if (values === undefined) return client.query<Record<string, unknown>>(text);
+  const config: pg.QueryConfig & { queryMode: "extended" } = { text, values, queryMode: "extended" };
+  if (name !== undefined) config.name = name;
+  return client.query<Record<string, unknown>>(config);
+}
