@@ -43,13 +43,17 @@ async function createRequest(privateKeyPem: string, spki: Buffer): Promise<strin
 }
 
 /**
- * Whether the CA that enrollment returned is the one that the join token names: its last part is the beginning of
+ * Whether the CA that the join token names is among those that enrollment returned (two, while one replaces the
+ * other): the token's last part is the beginning of
  * the SHA-256 of the CA's public key. Without this check anybody between node and registry could pose as the network.
  */
 export function isCaOfJoinToken(caCertificatePem: string, joinToken: string): boolean {
   const fingerprint = joinToken.split(".").at(-1) ?? "";
-  const spki = new X509Certificate(caCertificatePem).publicKey.export({ type: "spki", format: "der" });
-  return fingerprint.length === 32 && sha256Hex(spki).startsWith(fingerprint);
+  const certificates = caCertificatePem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  return certificates.some((pem) => {
+    const spki = new X509Certificate(pem).publicKey.export({ type: "spki", format: "der" });
+    return fingerprint.length === 32 && sha256Hex(spki).startsWith(fingerprint);
+  });
 }
 
 export async function readIfThere(path: string): Promise<string | undefined> {

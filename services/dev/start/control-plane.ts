@@ -51,7 +51,7 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
   Object.assign(parts, { database, broker });
   await recordEverything(home, parts);
   if (signal.aborted) return;
-  await bootstrapAccounts(around, database);
+  const [joinToken] = await Promise.all([issueJoinToken(around, database), bootstrapAccounts(around, database)]);
 
   const services = await startServices(around, database, broker, signal);
   stack.defer(async () => {
@@ -61,7 +61,6 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
   await recordEverything(home, parts);
   if (signal.aborted) return;
 
-  const enrollment = await issueJoinToken(around);
   devFile = {
     authUrl: urlOf(settings.ports.auth.port),
     userQuotaUrl: urlOf(settings.ports["user-quota"].port),
@@ -71,7 +70,7 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
     natsUrl: broker.urlOf("subscriber"),
     databaseUrl: database.operatorUrl,
     admin: { username: "admin", password: secrets.adminPassword },
-    joinToken: enrollment.joinToken,
+    joinToken,
     serviceClient: { clientId: "dev", clientSecret: secrets.serviceClients.dev ?? "" },
     pids: pidsOf(parts),
   };
