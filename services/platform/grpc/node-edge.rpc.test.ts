@@ -10,7 +10,7 @@ import { nodeIdOf, peerAddressOf } from "#platform/rpc/caller.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
 import { createTestGrpcClient, failureOf, reasonOf } from "#platform/testing/grpc-client.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
-import { createTestCa, type TestCertificate } from "#platform/testing/test-certificates.ts";
+import { createTestCa, type TestCertificate } from "#platform/testing/test-ca.ts";
 import { startTestService } from "#platform/testing/test-service.ts";
 
 const { heartbeat } = NodeService.method;

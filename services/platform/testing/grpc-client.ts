@@ -18,7 +18,7 @@ import {
 } from "@grpc/grpc-js";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "#gen/google/rpc/status_pb.ts";
-import type { TestCertificate } from "./test-certificates.ts";
+import type { TestCertificate } from "./test-ca.ts";
 
 /** A grpc-js client over mutual TLS, as a storage node has one. */
 export interface TestGrpcClient extends Disposable {

@@ -4,7 +4,7 @@ import { createLogger } from "#platform/log/logger.ts";
 import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
 import type { ReadinessChecks } from "#platform/ops/readiness.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
-import { createTestCa, type TestCa } from "./test-certificates.ts";
+import { createTestCa, type TestCa } from "./test-ca.ts";
 import { createTestIssuer, type TestIssuer } from "./test-issuer.ts";
 
 export interface TestService extends AsyncDisposable {
