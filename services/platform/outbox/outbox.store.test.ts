@@ -1,0 +1,55 @@
+import { create, fromBinary } from "@bufbuild/protobuf";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { UserRegisteredSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
+import { sql, zInt8 } from "#platform/postgres/sql.ts";
+import { userEvent } from "../testing/event-kit.ts";
+import { createTestDatabase } from "../testing/test-database.ts";
+import { systemClock } from "../time/clock.ts";
+import { createOutbox, newEvent, transact } from "./outbox.ts";
+
+const zRow = z.strictObject({ id: zInt8, key: z.string(), key_version: zInt8 });
+const rowsOf = sql.type(zRow)`select id, key, key_version from auth.outbox order by id`;
+
+test("ids follow the order in which events were appended", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const outbox = createOutbox("auth");
+  const keys = Array.from({ length: 300 }, (_, index) => `key-${(index * 7) % 50}`);
+  await transact({ pool, outbox }, (tx) =>
+    outbox.append(
+      tx,
+      keys.map((key, index) => userEvent(key, BigInt(index + 1))),
+    ),
+  );
+  const rows = await pool.any(rowsOf);
+  expect(rows.map(({ key }) => key)).toEqual(keys);
+  expect(rows.map(({ key_version }) => Number(key_version))).toEqual(keys.map((_, index) => index + 1));
+});
+
+test("a change that does not commit leaves no event and wakes nobody", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const outbox = createOutbox("auth");
+  let wakes = 0;
+  outbox.onWake(() => {
+    wakes += 1;
+  });
+  const failing = transact({ pool, outbox }, async (tx) => {
+    await outbox.append(tx, [userEvent("key", 1n)]);
+    throw new Error("no");
+  });
+  await expect(failing).rejects.toThrow("no");
+  expect(await pool.any(rowsOf)).toEqual([]);
+  expect(wakes).toBe(0);
+  await transact({ pool, outbox }, (tx) => outbox.append(tx, [userEvent("key", 1n)]));
+  expect(wakes).toBe(1);
+});
+
+test("an event carries its message, encoded and named", () => {
+  const at = { subject: "decentrastore.user.registered.u", key: "u", keyVersion: 1n, clock: systemClock };
+  const event = newEvent(UserRegisteredSchema, at, { userId: "u" });
+  expect(event.type).toBe("decentrastore.events.v1.UserRegistered");
+  expect(fromBinary(UserRegisteredSchema, event.payload)).toEqual(create(UserRegisteredSchema, { userId: "u" }));
+  expect(event.eventId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+});

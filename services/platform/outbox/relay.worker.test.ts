@@ -1,0 +1,114 @@
+import { expect, test } from "vitest";
+import { createEventKit, eventually, querySuperuser, streamContent } from "../testing/event-kit.ts";
+
+test("events arrive with their envelope, in order within each key", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  const keys = Array.from({ length: 400 }, (_, index) => `key-${index % 13}`);
+  const events = await kit.append(keys);
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  const stored = await streamContent(kit.operator, "USERS");
+  expect(stored).toHaveLength(400);
+  for (const key of new Set(keys)) {
+    const versions = stored.filter(({ headers }) => headers.get("ce-subject") === key);
+    expect(versions.map(({ headers }) => Number(headers.get("ce-keyversion")))).toEqual(versions.map((_, i) => i + 1));
+  }
+  const first = stored.find(({ headers }) => headers.get("ce-id") === events[0]?.eventId);
+  expect(first?.subject).toBe("decentrastore.user.registered.key-0");
+  expect(Object.fromEntries([...(first?.headers ?? [])].map(([name, values]) => [name, values[0]]))).toMatchObject({
+    "Nats-Msg-Id": events[0]?.eventId,
+    "ce-specversion": "1.0",
+    "ce-type": "decentrastore.events.v1.UserRegistered",
+    "ce-source": "/decentrastore/auth",
+    "ce-sequence": "1",
+    "content-type": "application/protobuf",
+  });
+});
+
+test("a stop waits for what is in flight and marks it", async () => {
+  await using kit = await createEventKit();
+  const relay = kit.relay();
+  await kit.append(Array.from({ length: 3_000 }, (_, index) => `key-${index}`));
+  await eventually(async () => (await relay.metric("outbox_published_total")) > 0, "publishing began");
+  await relay[Symbol.asyncDispose]();
+  const stored = await streamContent(kit.operator, "USERS");
+  expect(await kit.unpublished()).toBe(3_000 - stored.length);
+});
+
+test("events that another process committed are found without a wake", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay();
+  await kit.append(["a"]);
+  await eventually(async () => (await relay.metric("outbox_published_total")) === 1, "the first is published");
+  await querySuperuser(
+    kit.db,
+    `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+     values (gen_random_uuid(), 'decentrastore.user.registered.b', 'b', 1, 'T', '')`,
+  );
+  await eventually(async () => (await relay.metric("outbox_published_total")) === 2, "the second is published", 2_000);
+});
+
+test("a full stream keeps events in the outbox and goes on by itself when there is room again", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay({ streamSettings: { maxBytes: 20_000 } });
+  await kit.append(Array.from({ length: 200 }, (_, index) => `key-${index % 20}`));
+  await eventually(async () => (await relay.metric("jetstream_stream_full")) === 1, "the stream is full");
+  expect(await kit.unpublished()).toBeGreaterThan(0);
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  await streams.update("USERS", { max_bytes: 10_000_000 });
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  await eventually(async () => (await relay.metric("jetstream_stream_full")) === 0, "the alarm is over");
+  const stored = await streamContent(kit.operator, "USERS");
+  expect(stored).toHaveLength(200);
+  expectOrder(stored);
+});
+
+test("a key whose event cannot be published waits with its later events, while others go on", async () => {
+  await using kit = await createEventKit({ max_payload: 100_000 });
+  await using relay = kit.relay();
+  const sizeOf = (bytes: number) =>
+    querySuperuser(
+      kit.db,
+      `update auth.outbox set payload = repeat('x', ${bytes})::bytea where key = 'big' and key_version = 2`,
+    );
+  await kit.append(["big"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "the first of the key is published");
+  await querySuperuser(
+    kit.db,
+    `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+     select gen_random_uuid(), 'decentrastore.user.registered.big', 'big', version, 'T', repeat('x', case version when 2 then 200000 else 1 end)::bytea
+     from generate_series(2, 5) as version`,
+  );
+  await kit.append(Array.from({ length: 50 }, (_, index) => `key-${index}`));
+  await eventually(async () => (await kit.unpublished()) === 4, "the others are published");
+  await eventually(async () => (await relay.metric("outbox_paused_keys")) === 1, "the key pauses");
+  await sizeOf(10);
+  await eventually(async () => (await kit.unpublished()) === 0, "the key went on");
+  expectOrder(await streamContent(kit.operator, "USERS"));
+});
+
+test("database connections that die under the relay cost nothing", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  for (let round = 0; round < 5; round += 1) {
+    await kit.append(Array.from({ length: 300 }, (_, index) => `key-${index % 30}`));
+    await querySuperuser(
+      kit.db,
+      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and usename = 'auth_app'",
+    );
+  }
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  const stored = await streamContent(kit.operator, "USERS");
+  expect(stored).toHaveLength(1_500);
+  expectOrder(stored);
+});
+
+function expectOrder(stored: Awaited<ReturnType<typeof streamContent>>): void {
+  const last = new Map<string, number>();
+  for (const { headers } of stored) {
+    const key = headers.get("ce-subject");
+    const version = Number(headers.get("ce-keyversion"));
+    expect(version).toBe((last.get(key) ?? 0) + 1);
+    last.set(key, version);
+  }
+}
