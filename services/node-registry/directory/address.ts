@@ -45,7 +45,8 @@ export function checkAddress(
   address: { readonly host: string; readonly port: number } | undefined,
   allowsPrivate: boolean,
 ): void {
-  if (address === undefined) return check.present(field, address);
+  check.present(field, address);
+  if (address === undefined) return;
   check.int(`${field}.port`, address.port, { min: 1, max: 65_535 });
   const rule = hostRule(address.host, allowsPrivate);
   if (rule !== undefined) check.fail(`${field}.host`, rule);

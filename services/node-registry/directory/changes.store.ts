@@ -29,7 +29,7 @@ export async function recordNodeChanges(tx: Transaction, rowIds: readonly bigint
       ) with ordinality as change (node_row_id, node_id, node, position)
     ), logged as (
       insert into node_registry.directory_changes (revision, node_row_id, node_id, node)
-      select revision, node_row_id, node_id, node from numbered
+      select revision, node_row_id, node_id, nullif(node, '') from numbered
     )
     update node_registry.storage_nodes n set revision = numbered.revision
     from numbered
@@ -39,9 +39,14 @@ export async function recordNodeChanges(tx: Transaction, rowIds: readonly bigint
   return records.map((record) => ({ ...record, revision: revisions.get(record.rowId) ?? record.revision }));
 }
 
-/** The revision is not in the payload: it is drawn after it was encoded, and stands beside it. */
-function payloadOf(record: NodeRecord): Uint8Array | null {
-  return record.state === "deregistered" ? null : toBinary(NodeSchema, toProtoNode({ ...record, revision: 0n }));
+/**
+ * Empty for a node that is gone: slonik takes no nulls in arrays of bytea. The revision is not in it: it is drawn after
+ * it was encoded, and stands beside it.
+ */
+function payloadOf(record: NodeRecord): Uint8Array {
+  return record.state === "deregistered"
+    ? new Uint8Array()
+    : toBinary(NodeSchema, toProtoNode({ ...record, revision: 0n }));
 }
 
 const zChange = z.strictObject({ revision: zInt8, node_row_id: zInt8, node_id: z.string(), node: zBytes.nullable() });
@@ -67,6 +72,7 @@ export async function selectDirectoryHead(db: Connection): Promise<{ revision: b
 
 /** Drops changes older than an hour or beyond the newest `keep`, a bounded number at a time. */
 export async function compactChanges(tx: Transaction, keep: number, limit: number): Promise<number> {
+  // In the order of revisions, so the last one is the highest.
   const dropped = await tx.any(sql.type(z.strictObject({ revision: zInt8 }))`
     with old as (
       select c.revision from node_registry.directory_changes c
@@ -74,11 +80,13 @@ export async function compactChanges(tx: Transaction, keep: number, limit: numbe
         or c.changed_at < node_registry.lease_clock() - interval '1 hour'
       order by c.revision
       limit ${limit}
+    ), gone as (
+      delete from node_registry.directory_changes c using old where c.revision = old.revision
+      returning c.revision
     )
-    delete from node_registry.directory_changes c using old where c.revision = old.revision
-    returning c.revision`);
-  const highest = dropped.reduce((max, row) => (row.revision > max ? row.revision : max), 0n);
-  if (highest > 0n) {
+    select revision from gone order by revision`);
+  const highest = dropped.at(-1)?.revision;
+  if (highest !== undefined) {
     await tx.query(sql.type(zVoid)`
       update node_registry.directory_head set compacted_revision = greatest(compacted_revision, ${highest})`);
   }

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
-import { hexBytes, int8Array, sql, zInt8 } from "#platform/postgres/sql.ts";
+import { hexBytes, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { NodeRecord } from "./node-record.ts";
 import { fromNodeRow, nodeColumns, zNodeRow } from "./node-rows.ts";
 
@@ -82,3 +82,18 @@ const zFigures = z.strictObject({
   peer_network: z.string(),
   responsiveness: z.number(),
 });
+
+/** False where the row has it already. */
+export async function updateProfile(
+  tx: Connection,
+  rowId: bigint,
+  address: NodeRecord["address"],
+  softwareVersion: string,
+): Promise<boolean> {
+  const { rowCount } = await tx.query(sql.type(zVoid)`
+    update node_registry.storage_nodes
+    set address_host = ${address.host}, address_port = ${address.port}, software_version = ${softwareVersion}
+    where id = ${rowId}
+      and (address_host, address_port, software_version) <> (${address.host}, ${address.port}::int, ${softwareVersion})`);
+  return rowCount > 0;
+}

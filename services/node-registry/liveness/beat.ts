@@ -4,7 +4,7 @@ export interface BeatFigures {
   readonly usedBytes: bigint;
   readonly freeBytes: bigint;
   readonly chunkCount: bigint;
-  readonly chunkDigest: Uint8Array | undefined;
+  readonly chunkDigest?: Uint8Array | undefined;
 }
 
 /** The heartbeats of one node since the last flush, folded into one write. */

@@ -31,6 +31,9 @@ const zWrittenLease = z.strictObject({
 });
 export type WrittenLease = z.infer<typeof zWrittenLease>;
 
+/** Slonik takes no nulls in arrays of bytea. */
+const NONE = new Uint8Array();
+
 /**
  * Renews leases in one statement; `writes` must be sorted by row id. A lease whose epoch has been raised since is left
  * alone and missing in the answer. Figures of a sequence that was passed already are dropped, the lease is still renewed.
@@ -54,7 +57,7 @@ export async function writeLeases(
         ${boolArray(writes.map((write) => write.isRestarted))}, ${int8Array(writes.map((write) => write.sequence))},
         ${int8Array(writes.map((write) => write.usedBytes))}, ${int8Array(writes.map((write) => write.freeBytes))},
         ${int8Array(writes.map((write) => write.chunkCount))}, ${boolArray(writes.map((write) => write.isFreeClamped))},
-        ${byteaArray(writes.map((write) => write.chunkDigest))}, ${textArray(writes.map((write) => write.peerNetwork))}
+        ${byteaArray(writes.map((write) => write.chunkDigest ?? NONE))}, ${textArray(writes.map((write) => write.peerNetwork))}
       ) as beat (node_row_id, epoch, age_ms, is_restarted, sequence, used_bytes, free_bytes, chunk_count,
         is_free_clamped, chunk_digest, peer_network)
     )
@@ -72,7 +75,7 @@ export async function writeLeases(
       is_free_clamped =
         case when beat.is_restarted or beat.sequence > l.sequence then beat.is_free_clamped else l.is_free_clamped end,
       chunk_digest =
-        case when beat.is_restarted or beat.sequence > l.sequence then beat.chunk_digest else l.chunk_digest end,
+        case when beat.is_restarted or beat.sequence > l.sequence then nullif(beat.chunk_digest, '') else l.chunk_digest end,
       peer_network = coalesce(nullif(beat.peer_network, '')::cidr, l.peer_network)
     from beat
     where l.node_row_id = beat.node_row_id and (beat.epoch is null or beat.epoch = l.epoch)
@@ -94,7 +97,7 @@ export async function raiseEpochs(
   return new Map(rows.map((row) => [row.node_row_id, row.epoch]));
 }
 
-const zLockedLease = z.strictObject({
+export const zLockedLease = z.strictObject({
   row_id: zInt8,
   node_id: z.string(),
   state: zNodeState,

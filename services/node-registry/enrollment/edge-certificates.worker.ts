@@ -1,0 +1,61 @@
+import type { EdgeCertificates } from "#platform/grpc/node-edge.ts";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { Authorities } from "./authorities.ts";
+import { issueServerCertificate } from "./certificates.ts";
+
+const SERVER_TTL_MS = 30 * 86_400_000;
+const LOCAL_NAMES = ["localhost", "127.0.0.1", "::1"];
+export const AUTHORITIES_POLL_MS = 5_000;
+
+export interface EdgeCertificatesDeps {
+  readonly authorities: Authorities;
+  readonly clock: Clock;
+  readonly log: Logger;
+  /** Names and addresses besides the local ones. */
+  readonly names: readonly string[];
+}
+
+export interface ServerCertificate extends EdgeCertificates {
+  readonly renewAt: Temporal.Instant;
+}
+
+/** A server certificate with a key that only this process knows and that is never stored. */
+export async function makeEdgeCertificates(deps: EdgeCertificatesDeps): Promise<ServerCertificate> {
+  const from = deps.clock.now();
+  const names = [...new Set([...LOCAL_NAMES, ...deps.names])];
+  const issued = await issueServerCertificate(deps.authorities.serving(), names, { from, ttlMs: SERVER_TTL_MS });
+  return {
+    certificate: issued.certificatePem,
+    privateKey: issued.privateKeyPem,
+    clientCas: deps.authorities.trusted().map((authority) => authority.certificatePem),
+    renewAt: from.add({ milliseconds: (SERVER_TTL_MS * 2) / 3 }),
+  };
+}
+
+/**
+ * Follows the authorities: trusts an announced one, serves with the right one, forgets a retired one, and replaces the
+ * server certificate before it ends. Connections that are open stay.
+ */
+export async function keepEdgeCertificates(
+  deps: EdgeCertificatesDeps,
+  current: ServerCertificate,
+  replace: (certificates: EdgeCertificates) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  let { renewAt } = current;
+  while (!signal.aborted) {
+    await deps.clock.sleep(AUTHORITIES_POLL_MS, signal);
+    if (signal.aborted) return;
+    try {
+      const isChanged = await deps.authorities.refresh();
+      if (!isChanged && Temporal.Instant.compare(deps.clock.now(), renewAt) < 0) continue;
+      const certificates = await makeEdgeCertificates(deps);
+      replace(certificates);
+      renewAt = certificates.renewAt;
+      deps.log.info({ authorities: certificates.clientCas.length }, "replaced the node edge's certificates");
+    } catch (error) {
+      deps.log.error({ err: error }, "the node edge's certificates cannot be kept up to date");
+    }
+  }
+}

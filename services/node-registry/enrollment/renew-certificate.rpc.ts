@@ -1,0 +1,44 @@
+import { create } from "@bufbuild/protobuf";
+import type { MethodImpl } from "@connectrpc/connect";
+import {
+  type NodeService,
+  RenewCertificateResponseSchema,
+} from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { invalidArgument } from "#platform/rpc/errors.ts";
+import { validate } from "#platform/rpc/validate.ts";
+import { callingNode } from "../directory/calling-node.ts";
+import { recordNodeChanges } from "../directory/changes.store.ts";
+import { issueNodeCertificate } from "./certificates.ts";
+import { checkedCertificateRequest } from "./checked-certificate-request.ts";
+import { updateCertificate } from "./enrolled-nodes.store.ts";
+import type { EnrollmentDeps } from "./enrollment-deps.ts";
+
+/** The key stays: it is the node's identity. The certificate in use goes on until it expires. */
+export function renewCertificate(deps: EnrollmentDeps): MethodImpl<typeof NodeService.method.renewCertificate> {
+  return async (request, context) => {
+    const node = await callingNode(deps, context);
+    validate((check) => {
+      check.present("csr_pem", request.csrPem);
+      check.text("csr_pem", request.csrPem, { maxBytes: 16_384 });
+    });
+    const csr = await checkedCertificateRequest(request.csrPem);
+    if (csr.nodeId !== node.nodeId) {
+      throw invalidArgument([{ field: "csr_pem", rule: "must be for the key of the certificate in use" }]);
+    }
+    const authority = deps.authorities.issuing();
+    const issued = await issueNodeCertificate(authority, csr, {
+      from: deps.clock.now(),
+      ttlMs: deps.config.NODE_CERTIFICATE_TTL,
+    });
+    const records = await deps.pool.transaction(async (tx) => {
+      await updateCertificate(tx, node.rowId, { expiresAt: issued.expiresAt, authorityId: authority.id });
+      // A change of the directory, so that every replica stops asking for the renewal.
+      return recordNodeChanges(tx, [node.rowId]);
+    });
+    for (const record of records) deps.view.put(record);
+    return create(RenewCertificateResponseSchema, {
+      certificatePem: issued.certificatePem,
+      caCertificatePem: deps.authorities.bundlePem(),
+    });
+  };
+}

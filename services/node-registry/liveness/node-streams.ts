@@ -1,0 +1,120 @@
+import { Code } from "@connectrpc/connect";
+import type { Clock } from "#platform/time/clock.ts";
+import type { NodeRecord } from "../directory/node-record.ts";
+import { registryError } from "../errors.ts";
+import type { FoldedBeat } from "./beat.ts";
+import type { EpochClaims } from "./epoch-claims.ts";
+import type { BeatSource } from "./lease-writer.worker.ts";
+import { createRateGuard, type RateGuard } from "./rate-guard.ts";
+
+const OPEN_BURST = 20;
+const OPENS_PER_SECOND = 1;
+
+/** One open heartbeat stream of a node. */
+export interface NodeStream extends BeatSource {
+  readonly rate: RateGuard;
+  /** Takes over from all older streams of the node; before its first heartbeat. */
+  claim(): Promise<void>;
+  /** The error that ends it from outside; handlers look at it before each answer. */
+  readonly ended: Error | undefined;
+  /** Called when it is ended while it waits for the next request. */
+  onEnd: ((error: Error) => void) | undefined;
+  close(): void;
+}
+
+export interface NodeStreams {
+  /** Throws TOO_MANY_STREAMS above the bounds of one node. */
+  open(node: NodeRecord, peerNetwork: string): NodeStream;
+  count(): number;
+}
+
+interface NodeEntry {
+  readonly streams: Set<Stream>;
+  tokens: number;
+  refilledAtMs: number;
+}
+
+interface Stream extends NodeStream {
+  /** Rises with each stream that opens. */
+  readonly order: number;
+  epoch: bigint | null;
+  ended: Error | undefined;
+}
+
+/** The open streams of this process, by node: bounded per node, and a newer one ends the older at once. */
+export function createNodeStreams(deps: {
+  readonly claims: EpochClaims;
+  readonly clock: Clock;
+  readonly maxPerNode: number;
+}): NodeStreams {
+  const nodes = new Map<bigint, NodeEntry>();
+  let open = 0;
+  let opened = 0;
+
+  function entryOf(rowId: bigint): NodeEntry {
+    const nowMs = deps.clock.monotonicMs();
+    const known = nodes.get(rowId);
+    const entry = known ?? { streams: new Set(), tokens: OPEN_BURST, refilledAtMs: nowMs };
+    if (known === undefined) nodes.set(rowId, entry);
+    const refill = ((nowMs - entry.refilledAtMs) / 1_000) * OPENS_PER_SECOND;
+    entry.tokens = Math.min(OPEN_BURST, entry.tokens + refill);
+    entry.refilledAtMs = nowMs;
+    return entry;
+  }
+
+  function admit(entry: NodeEntry): void {
+    if (entry.streams.size < deps.maxPerNode && entry.tokens >= 1) {
+      entry.tokens -= 1;
+      return;
+    }
+    throw registryError(
+      Code.ResourceExhausted,
+      "TOO_MANY_STREAMS",
+      `a node may have ${deps.maxPerNode} heartbeat streams open and open ${OPENS_PER_SECOND} per second`,
+      { retryAfterMs: 5_000 },
+    );
+  }
+
+  return {
+    count: () => open,
+    open: (node, peerNetwork) => {
+      const entry = entryOf(node.rowId);
+      admit(entry);
+      const end = (stream: Stream) => {
+        stream.ended ??= supersededError();
+        stream.onEnd?.(stream.ended);
+      };
+      opened += 1;
+      const stream: Stream = {
+        order: opened,
+        node,
+        peerNetwork,
+        epoch: null,
+        folded: undefined as FoldedBeat | undefined,
+        rate: createRateGuard(),
+        ended: undefined,
+        onEnd: undefined,
+        superseded: () => end(stream),
+        claim: async () => {
+          const epoch = await deps.claims.claim(node.rowId);
+          stream.epoch = epoch;
+          for (const other of entry.streams) {
+            // One that has not claimed yet may be newer, and is then about to take over from this one.
+            if (other.epoch === null ? other.order < stream.order : other.epoch < epoch) end(other);
+          }
+        },
+        close: () => {
+          if (!entry.streams.delete(stream)) return;
+          open -= 1;
+        },
+      };
+      entry.streams.add(stream);
+      open += 1;
+      return stream;
+    },
+  };
+}
+
+function supersededError(): Error {
+  return registryError(Code.Aborted, "STREAM_SUPERSEDED", "a newer heartbeat stream of this node has taken over");
+}

@@ -1,0 +1,184 @@
+import { assertLeader, type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
+import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
+import { type Outbox, transact } from "#platform/outbox/outbox.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { NodeRecord } from "../directory/node-record.ts";
+import type { NodeTable } from "../directory/node-table.ts";
+import { isMassFailure, type Overdue } from "./brake.ts";
+import { changeLiveness } from "./change-liveness.ts";
+import { findLateInstances } from "./instances.store.ts";
+import { silent } from "./liveness.ts";
+import {
+  clampFutureBeats,
+  countOverdue,
+  haltSweep,
+  insertSweepHistory,
+  lockSilentLeases,
+  markSwept,
+  releaseSweep,
+  type SweepState,
+  selectSweepState,
+  warmUp,
+} from "./sweep.store.ts";
+import { type LivenessTimes, sweepEveryMs } from "./times.ts";
+
+const SCHEMA = "node_registry";
+export const SWEEPER = "sweeper";
+const BATCH = 500;
+
+export interface SweeperDeps {
+  readonly pool: Pool;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly view: NodeTable;
+}
+
+/**
+ * Calls silent nodes suspect (half a lease) and offline (a whole one), in one process at a time, every second at a lease
+ * of 60 s. What guards live nodes against our own faults (rule 5.4):
+ * a sweep that comes late, a cold start and a jump of the database's clock begin with a warm-up of one lease; leases held
+ * by a process that is late are left alone for one lease; a mass failure stops the sweep.
+ */
+export function startSweeper(deps: SweeperDeps, times: LivenessTimes, signal: AbortSignal): Promise<void> {
+  const halted = deps.metrics.gauge({
+    name: "liveness_sweep_halted",
+    help: "1 while the sweep is stopped because too many nodes fell silent at once.",
+  });
+  return runAsLeader({
+    pool: deps.pool,
+    schema: SCHEMA,
+    name: SWEEPER,
+    ttlMs: Math.max(500, times.lateMs),
+    clock: deps.clock,
+    log: deps.log,
+    signal,
+    work: (lease) => sweepWhileHeld(deps, times, lease, (isHalted) => halted.set(isHalted ? 1 : 0)),
+  });
+}
+
+async function sweepWhileHeld(
+  deps: SweeperDeps,
+  times: LivenessTimes,
+  lease: Lease,
+  onHalted: (isHalted: boolean) => void,
+): Promise<void> {
+  const watch = createClockWatch(deps.clock, times.lateMs);
+  while (!lease.signal.aborted && lease.isHeld()) {
+    try {
+      onHalted(await sweepOnce(deps, times, lease, watch));
+    } catch (error) {
+      if (!lease.signal.aborted) deps.log.warn({ err: error }, "the liveness sweep failed, trying again");
+    }
+    await deps.clock.sleep(sweepEveryMs(times), lease.signal);
+  }
+}
+
+/** One round; true while the brake is on. */
+async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, watch: ClockWatch): Promise<boolean> {
+  const askedAtMs = deps.clock.monotonicMs();
+  const state = await selectSweepState(deps.pool);
+  await findLateInstances(deps.pool, times);
+  const trouble = watch.troubleOf(state, askedAtMs);
+  if (trouble !== undefined) {
+    deps.log.warn({ trouble }, "nobody is called silent for one lease");
+    if (trouble === "clock jumped") await clampFutureBeats(deps.pool);
+    await warmUp(deps.pool, times.leaseTtlMs);
+    return state.halted_at !== null;
+  }
+  const isWarm = state.warm_until === null || Temporal.Instant.compare(state.warm_until, state.now) <= 0;
+  if (!isWarm) {
+    await markSwept(deps.pool);
+    return state.halted_at !== null;
+  }
+  await takeDown(deps, times, lease, "suspect");
+  const isHalted = await applyBrake(deps, times, state);
+  if (!isHalted) await takeDown(deps, times, lease, "offline");
+  await markSwept(deps.pool);
+  return isHalted;
+}
+
+/** The brake holds across leaders, because its state is in the database. */
+async function applyBrake(deps: SweeperDeps, times: LivenessTimes, state: SweepState): Promise<boolean> {
+  const found = await countOverdue(deps.pool, times.leaseTtlMs);
+  const isReleased = state.released_until !== null && Temporal.Instant.compare(state.released_until, state.now) > 0;
+  if (isReleased) return false;
+  if (!isMassFailure(found)) {
+    if (state.halted_at !== null) await release(deps, "enough nodes have returned", 0);
+    return false;
+  }
+  if (state.halted_at === null) {
+    await haltSweep(deps.pool, found);
+    await insertSweepHistory(deps.pool, "system", describe(found), "stopped");
+    deps.log.error({ ...found }, "too many nodes fell silent at once: the sweep is stopped");
+    return true;
+  }
+  const heldMs = state.now.since(state.halted_at).total("milliseconds");
+  if (heldMs < times.brakeMs) return true;
+  await release(deps, `stopped for ${Math.round(heldMs / 1_000)} s`, times.leaseTtlMs);
+  return false;
+}
+
+async function release(deps: SweeperDeps, evidence: string, releasedMs: number): Promise<void> {
+  await releaseSweep(deps.pool, releasedMs);
+  await insertSweepHistory(deps.pool, "system", evidence, "resumed");
+  deps.log.warn({ evidence }, "the sweep goes on");
+}
+
+function describe(found: Overdue): string {
+  const together = found.silent + found.recentlyOffline;
+  return `${together} of ${found.online} nodes fell silent together, the lease of ${found.expired} has run out`;
+}
+
+/** In batches, each of them only while this process leads. */
+async function takeDown(
+  deps: SweeperDeps,
+  times: LivenessTimes,
+  lease: Lease,
+  to: "suspect" | "offline",
+): Promise<void> {
+  for (;;) {
+    const records = await transact(deps, async (tx): Promise<NodeRecord[]> => {
+      if (!(await assertLeader(tx, SCHEMA, SWEEPER, lease.epoch))) return [];
+      const leases = await lockSilentLeases(tx, to, times.leaseTtlMs, BATCH);
+      return changeLiveness(
+        deps,
+        tx,
+        leases.map((silentLease) => silent(silentLease, to, times.leaseTtlMs)),
+      );
+    });
+    for (const record of records) deps.view.put(record);
+    if (records.length < BATCH) return;
+  }
+}
+
+interface ClockWatch {
+  /** Why this round must not judge anybody. */
+  troubleOf(state: SweepState, askedAtMs: number): "cold start" | "late sweep" | "clock jumped" | undefined;
+}
+
+/** Compares the database's clock with the monotonic one of this process, round by round. */
+export function createClockWatch(clock: Clock, lateMs: number): ClockWatch {
+  let last: { now: Temporal.Instant; atMs: number } | undefined;
+  return {
+    troubleOf: (state, askedAtMs) => {
+      const before = last;
+      const atMs = clock.monotonicMs();
+      last = { now: state.now, atMs: askedAtMs };
+      if (before === undefined) {
+        const sinceSweptMs = state.swept_at === null ? Infinity : state.now.since(state.swept_at).total("milliseconds");
+        // A sweep in the future is a clock that went back while nobody swept.
+        return Math.abs(sinceSweptMs) > lateMs ? (sinceSweptMs < 0 ? "clock jumped" : "cold start") : undefined;
+      }
+      const elapsedMs = askedAtMs - before.atMs;
+      const databaseMs = state.now.since(before.now).total("milliseconds");
+      // The query itself may have taken a while on either side.
+      const slackMs = lateMs / 2 + (atMs - askedAtMs);
+      if (Math.abs(databaseMs - elapsedMs) > slackMs) return "clock jumped";
+      return elapsedMs > lateMs ? "late sweep" : undefined;
+    },
+  };
+}

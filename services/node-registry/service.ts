@@ -1,0 +1,170 @@
+import { randomUUID } from "node:crypto";
+import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import { createServiceClient } from "#platform/identity/service-client.ts";
+import { createServiceTokenSource } from "#platform/identity/service-token-source.ts";
+import { createTokenVerifier, type TokenVerifier } from "#platform/identity/token-verifier.ts";
+import type { RunningMain } from "#platform/lifecycle/run-main.ts";
+import { type RunningService, serveService } from "#platform/lifecycle/serve-service.ts";
+import { createLogger, type Logger } from "#platform/log/logger.ts";
+import { requireSchema } from "#platform/migrations/require-schema.ts";
+import { connectNats, type Nats } from "#platform/nats/connect.ts";
+import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
+import { createOutbox } from "#platform/outbox/outbox.ts";
+import { startRelay } from "#platform/outbox/relay.worker.ts";
+import { startMaintenance } from "#platform/postgres/maintenance.worker.ts";
+import { openPool, type Pool } from "#platform/postgres/pool.ts";
+import { type Clock, systemClock } from "#platform/time/clock.ts";
+import type { NodeRegistryConfig } from "./config.ts";
+import type { ChunkRooms, Deps } from "./deps.ts";
+import { type Directory, startDirectory } from "./directory/directory.ts";
+import { openAuthorities } from "./enrollment/authorities.ts";
+import { keepEdgeCertificates, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
+import { startLiveness } from "./liveness/start-liveness.ts";
+import { noChunkRooms } from "./no-chunk-rooms.ts";
+import { directoryService, enrollmentService, nodeService } from "./rpcs.ts";
+
+const SCHEMA = "node_registry";
+const MAX_EDGE_MESSAGE_BYTES = 4 * 1024 * 1024;
+const QUOTA_TIMEOUT_MS = 5_000;
+
+export interface NodeRegistryParts {
+  readonly clock?: Clock;
+  readonly log?: Logger;
+  /** Instead of auth's keys. */
+  readonly verifier?: TokenVerifier;
+  readonly chunkRooms?: (deps: Deps) => ChunkRooms;
+}
+
+/** The whole service; disposing it is the clean stop: calls first, then batches, then broker and database. */
+export async function startNodeRegistry(
+  config: NodeRegistryConfig,
+  signal: AbortSignal,
+  parts: NodeRegistryParts = {},
+): Promise<RunningMain> {
+  const clock = parts.clock ?? systemClock;
+  const log = parts.log ?? createLogger("node-registry", config.LOG_LEVEL);
+  const metrics = createMetrics("node-registry", { withProcess: parts.log === undefined });
+  await using stack = new AsyncDisposableStack();
+  const pool = await openServicePool(config, log, metrics, signal);
+  stack.defer(() => pool.end());
+  await requireSchema(pool, SCHEMA);
+  const nats = stack.use(await connectNats({ url: config.NATS_URL.reveal(), name: "node-registry", log, signal }));
+  const outbox = createOutbox(SCHEMA);
+  // Workers run until the stack is disposed and not until the caller's signal, which comes before the calls have ended.
+  const ended = new AbortController();
+  stack.defer(() => ended.abort());
+  const shared = { pool, schema: SCHEMA, clock, log, metrics, signal: ended.signal } as const;
+  stack.use(startMaintenance(shared));
+  stack.use(startRelay({ ...shared, nats, streams: ["NODES", "CHUNKS", "NODE_HEARTBEATS"], outbox }));
+  const userQuota = stack.use(userQuotaClient(config, clock));
+  const figuresPeriodMs = config.NODE_HEARTBEAT_INTERVAL;
+  const directory = stack.use(await startDirectory({ pool, clock, log, figuresPeriodMs }, ended.signal));
+  const base = { config, instanceId: randomUUID(), pool, outbox, clock, random: Math.random, log, metrics, userQuota };
+  const deps: Deps = { ...base, view: directory.view };
+  const chunkRooms = (parts.chunkRooms ?? noChunkRooms)(deps);
+  stack.use(await chunkRooms.startWorkers(ended.signal));
+  const verifier = parts.verifier ?? authVerifier(config, clock, log);
+  const running = await serveRooms({ deps, nats, chunkRooms, directory, verifier }, stack);
+  const rest = stack.move();
+  return { addresses: running.addresses, [Symbol.asyncDispose]: () => rest.disposeAsync() };
+}
+
+function openServicePool(
+  config: NodeRegistryConfig,
+  log: Logger,
+  metrics: Metrics,
+  signal: AbortSignal,
+): Promise<Pool> {
+  return openPool({
+    url: config.DATABASE_URL,
+    schema: SCHEMA,
+    log,
+    poolSize: config.DATABASE_POOL_SIZE,
+    maxOverflow: config.DATABASE_POOL_MAX_OVERFLOW,
+    logQueries: config.DATABASE_LOG_QUERIES,
+    slowQueryMs: config.DATABASE_SLOW_QUERY,
+    metrics,
+    signal,
+  });
+}
+
+function userQuotaClient(config: NodeRegistryConfig, clock: Clock) {
+  const tokens = createServiceTokenSource({
+    authUrl: config.AUTH_URL,
+    clientId: config.SERVICE_CLIENT_ID,
+    clientSecret: config.SERVICE_CLIENT_SECRET,
+    clock,
+  });
+  return createServiceClient(UserQuotaService, {
+    baseUrl: config.USER_QUOTA_URL,
+    tokens,
+    timeoutMs: QUOTA_TIMEOUT_MS,
+    // Both are keyed: by idempotency_key and by reservation_id.
+    idempotent: ["reserveStorage", "releaseReservation"],
+  });
+}
+
+function authVerifier(config: NodeRegistryConfig, clock: Clock, log: Logger): TokenVerifier {
+  return createTokenVerifier({
+    jwks: `${config.AUTH_URL}/.well-known/jwks.json`,
+    issuer: config.AUTH_ISSUER,
+    clock,
+    log,
+  });
+}
+
+function encryptionKeys(config: NodeRegistryConfig): [Uint8Array, ...Uint8Array[]] {
+  const previous = config.KEY_ENCRYPTION_KEY_PREVIOUS;
+  return [config.KEY_ENCRYPTION_KEY.reveal(), ...(previous === undefined ? [] : [previous.reveal()])];
+}
+
+interface Rooms {
+  readonly deps: Deps;
+  readonly nats: Nats;
+  readonly chunkRooms: ChunkRooms;
+  readonly directory: Directory;
+  readonly verifier: TokenVerifier;
+}
+
+/** The upper rooms and the ports. What is put on the stack later is stopped earlier. */
+async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<RunningService> {
+  const { deps, nats, chunkRooms } = rooms;
+  const { config, pool, clock, log, metrics } = deps;
+  const authorities = await openAuthorities({ pool, clock, log, encryptionKeys: encryptionKeys(config) });
+  const liveness = stack.use(await startLiveness({ ...deps, nats, chunkRooms, authorities }));
+  rooms.directory.sharesWith(() => liveness.aliveCount());
+  const edgeDeps = { authorities, clock, log, names: config.NODE_EDGE_NAMES };
+  const certificates = await makeEdgeCertificates(edgeDeps);
+  const running = await serveService({
+    name: "node-registry",
+    config,
+    log,
+    metrics,
+    clock,
+    services: [enrollmentService({ ...deps, authorities }), directoryService(deps), ...chunkRooms.services],
+    verifier: rooms.verifier,
+    readiness: {
+      database: () => requireSchema(pool, SCHEMA),
+      heartbeats: () => liveness.assertKeepsUp(),
+    },
+    nodeEdge: {
+      port: config.NODE_EDGE_PORT,
+      services: [nodeService({ ...liveness.heartbeatDeps, authorities })],
+      certificates,
+      limits: { maxMessageBytes: MAX_EDGE_MESSAGE_BYTES },
+    },
+  });
+  stack.use(running);
+  const stop = new AbortController();
+  const keeping = keepEdgeCertificates(
+    edgeDeps,
+    certificates,
+    (next) => running.setNodeEdgeCertificates(next),
+    stop.signal,
+  );
+  stack.defer(async () => {
+    stop.abort();
+    await keeping;
+  });
+  return running;
+}
