@@ -10,7 +10,8 @@ import { errorCodeOf, isDatabaseDown } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
 import { type QueryLogging, queryLogger, rowParser } from "./interceptors.ts";
 import { createPoolMetrics, type PoolMetrics } from "./pool-metrics.ts";
-import { checkRole, roleOption, setupErrorOf } from "./roles.ts";
+import { checkRole, roleOption } from "./roles.ts";
+import { setupErrorOf } from "./setup-errors.ts";
 import { typeParsers } from "./type-parsers.ts";
 import { type ConnectionTarget, parseDatabaseUrl } from "./url.ts";
 
@@ -147,7 +148,7 @@ async function retryWhileAway(options: PoolOptions, open: () => Promise<Database
       return await open();
     } catch (error) {
       const isOver = systemClock.monotonicMs() - startedAt >= startTimeoutMs || signal?.aborted === true;
-      if (!isDatabaseDown(error) || isOver) throw setupErrorOf(error, options.schema);
+      if (!isDatabaseDown(error) || isOver) throw setupErrorOf(error, `${options.schema}_app`);
       log.warn({ attempt, code: errorCodeOf(error) }, "the database cannot be reached yet, trying again");
       await systemClock.sleep(Math.min(5_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2), signal);
     }

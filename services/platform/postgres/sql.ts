@@ -37,6 +37,10 @@ export function int8Array(values: readonly (bigint | number | null)[]) {
   return sql.array(values, "int8");
 }
 
+export function float8Array(values: readonly (number | null)[]) {
+  return sql.array(values, "float8");
+}
+
 export function boolArray(values: readonly boolean[]) {
   return sql.array(values, "bool");
 }
