@@ -14,13 +14,13 @@ import { startRelay } from "#platform/outbox/relay.worker.ts";
 import { startMaintenance } from "#platform/postgres/maintenance.worker.ts";
 import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
+import { createChunkRooms } from "./chunk-rooms.ts";
 import type { NodeRegistryConfig } from "./config.ts";
 import type { ChunkRooms, Deps } from "./deps.ts";
 import { type Directory, startDirectory } from "./directory/directory.ts";
 import { openAuthorities } from "./enrollment/authorities.ts";
 import { keepEdgeCertificates, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
 import { startLiveness } from "./liveness/start-liveness.ts";
-import { noChunkRooms } from "./no-chunk-rooms.ts";
 import { directoryService, enrollmentService, nodeService } from "./rpcs.ts";
 
 const SCHEMA = "node_registry";
@@ -61,7 +61,7 @@ export async function startNodeRegistry(
   const directory = stack.use(await startDirectory({ pool, clock, log, figuresPeriodMs }, ended.signal));
   const base = { config, instanceId: randomUUID(), pool, outbox, clock, random: Math.random, log, metrics, userQuota };
   const deps: Deps = { ...base, view: directory.view };
-  const chunkRooms = (parts.chunkRooms ?? noChunkRooms)(deps);
+  const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps);
   stack.use(await chunkRooms.startWorkers(ended.signal));
   const verifier = parts.verifier ?? authVerifier(config, clock, log);
   const running = await serveRooms({ deps, nats, chunkRooms, directory, verifier }, stack);

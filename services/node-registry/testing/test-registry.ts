@@ -1,11 +1,10 @@
 import { randomBytes, randomUUID } from "node:crypto";
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import type { ClientOptions } from "@grpc/grpc-js";
 import { EnrollmentService } from "#gen/decentrastore/node_registry/v1/enrollment_service_pb.ts";
 import { NodeDirectoryService } from "#gen/decentrastore/node_registry/v1/node_directory_service_pb.ts";
-import { HeartbeatRequestSchema, NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { createTestGrpcClient, type TestGrpcClient } from "#platform/testing/grpc-client.ts";
 import { createTestDatabase, createTestLogger, type TestDatabase } from "#platform/testing/test-database.ts";
 import { createTestIssuer, type TestIssuer } from "#platform/testing/test-issuer.ts";
@@ -155,15 +154,18 @@ export function nodeOf(identity: TestIdentity, certificate: string, ca: string, 
   };
 }
 
-/** Plain figures of a heartbeat. */
-export function beat(sequence: number, figures: Partial<MessageInitShape<typeof HeartbeatRequestSchema>> = {}) {
-  return create(HeartbeatRequestSchema, {
-    sequence: BigInt(sequence),
-    usedBytes: 10n,
-    freeBytes: 1_000n,
-    chunkCount: 1n,
-    ...figures,
-  });
+/** Plain figures of a heartbeat, for a stream as well as a unary call. */
+export function beat(sequence: number, figures: BeatInit = {}): BeatInit & { readonly sequence: bigint } {
+  return { sequence: BigInt(sequence), usedBytes: 10n, freeBytes: 1_000n, chunkCount: 1n, ...figures };
 }
 
-export const { heartbeat, streamHeartbeats } = NodeService.method;
+export interface BeatInit {
+  readonly usedBytes?: bigint;
+  readonly freeBytes?: bigint;
+  readonly chunkCount?: bigint;
+  readonly address?: { readonly host: string; readonly port: number };
+  readonly softwareVersion?: string;
+  readonly chunkDigest?: Uint8Array;
+}
+
+export const { heartbeat } = NodeService.method;
