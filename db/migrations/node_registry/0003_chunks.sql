@@ -16,6 +16,8 @@ create table node_registry.chunks (
   wanted_replicas smallint not null,
   -- Replicas that reported the chunk and were not lost since.
   confirmed_replicas smallint not null default 0,
+  -- Those of them on nodes that are there to serve them: follows node_holdings.is_available.
+  live_replicas smallint not null default 0,
   -- The upload that placed it first in this life; its reservation pays. Null where that reservation is closed already.
   paying_upload_id uuid not null,
   reservation_id uuid,
@@ -30,7 +32,7 @@ create table node_registry.chunks (
   constraint chunks__pkey primary key (chunk_hash),
   constraint chunks__size_range check (size_bytes between 1 and 67108864),
   constraint chunks__replicas_range check (wanted_replicas between 1 and 10),
-  constraint chunks__confirmed_not_negative check (confirmed_replicas >= 0),
+  constraint chunks__replicas_consistent check (live_replicas between 0 and confirmed_replicas),
   constraint chunks__generation_positive check (generation > 0)
   -- Room in each page for the updates of its confirmations, which touch no index and so stay HOT.
 ) with (fillfactor = 70);
@@ -141,6 +143,10 @@ create table node_registry.node_holdings (
   digest numeric(20, 0) not null default 0,
   digest_changed_at timestamptz not null default '-infinity',
   pending_deletions bigint not null default 0,
+  -- Whether its replicas count as live. After a change a walk adjusts chunks.live_replicas hash by hash: up to walked_to
+  -- the chunks follow the new value, behind it still the old one. Null: the walk is finished.
+  is_available boolean not null default true,
+  walked_to bytea,
   constraint node_holdings__pkey primary key (node_id),
   constraint node_holdings__node_exists foreign key (node_id) references node_registry.storage_nodes (id),
   constraint node_holdings__not_negative check (
@@ -157,19 +163,18 @@ create table node_registry.replaced_nodes (
   constraint replaced_nodes__pkey primary key (upload_id, chunk_hash, node_id)
 );
 
--- Exactly the living chunks at quorum with fewer confirmed replicas than wanted: kept with each change, never searched
--- for.
+-- Exactly the living chunks at quorum with fewer live replicas than wanted: kept with each change, never searched for.
 create table node_registry.under_replicated_chunks (
   chunk_hash node_registry.sha256 not null,
-  confirmed_replicas smallint not null,
+  live_replicas smallint not null,
   wanted_replicas smallint not null,
   since timestamptz not null,
   constraint under_replicated_chunks__pkey primary key (chunk_hash),
-  constraint under_replicated_chunks__is_short check (confirmed_replicas < wanted_replicas)
+  constraint under_replicated_chunks__is_short check (live_replicas < wanted_replicas)
 ) with (fillfactor = 80);
--- By urgency: the fewest replicas first, then the longest in need.
+-- By urgency: the fewest live replicas first, then the most missing, then the longest in need.
 create index under_replicated_chunks__urgency
-  on node_registry.under_replicated_chunks (confirmed_replicas, since, chunk_hash);
+  on node_registry.under_replicated_chunks (live_replicas, wanted_replicas desc, since, chunk_hash);
 
 -- What chunk.stored and chunk.released events of a user sum up to. Locked before those events are appended, so whoever
 -- holds the row knows that every event of the user with a lower outbox id is counted and none with a higher one is.

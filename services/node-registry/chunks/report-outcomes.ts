@@ -8,6 +8,7 @@ export interface LockedChunk {
   readonly generation: number;
   readonly wantedReplicas: number;
   readonly confirmedReplicas: number;
+  readonly liveReplicas: number;
   readonly payingUploadId: string;
   readonly reservationId: string | null;
   readonly hasQuorum: boolean;

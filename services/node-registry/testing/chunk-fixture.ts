@@ -2,7 +2,7 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { type Client, createClient, createRouterTransport, type Interceptor } from "@connectrpc/connect";
 import { z } from "zod";
 import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
-import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
@@ -10,12 +10,11 @@ import { hexBytes, sql, zInt8 } from "#platform/postgres/sql.ts";
 import { type Caller, callerKey } from "#platform/rpc/caller.ts";
 import { toConnectError } from "#platform/rpc/details.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
-import { unimplemented } from "#platform/rpc/unimplemented.ts";
 import { ManualClock } from "#platform/testing/manual-clock.ts";
 import { createTestDatabase, createTestLogger, type TestDatabase } from "#platform/testing/test-database.ts";
-import { createChunkRooms } from "../chunk-rooms.ts";
+import { type AssembledChunkRooms, createChunkRooms } from "../chunk-rooms.ts";
 import { loadNodeRegistryConfig } from "../config.ts";
-import type { ChunkRooms, Deps } from "../deps.ts";
+import type { Deps } from "../deps.ts";
 import { createNodeTable } from "../directory/node-table.ts";
 import { selectNodeRecordsAfter } from "../directory/nodes.store.ts";
 import { createQuotaStub, type QuotaStub } from "./quota-stub.ts";
@@ -43,7 +42,7 @@ export interface ChunkFixture extends AsyncDisposable {
   readonly pool: Pool;
   readonly clock: ManualClock;
   readonly deps: Deps;
-  readonly rooms: ChunkRooms;
+  readonly rooms: AssembledChunkRooms;
   readonly quota: QuotaStub;
   readonly chunks: Client<typeof ChunkService>;
   addNode(traits?: NodeTraits): Promise<TestNode>;
@@ -184,21 +183,33 @@ function asCaller(caller: Caller): Interceptor[] {
       try {
         return await next(request);
       } catch (error) {
+        if (!(error instanceof RpcError)) console.error(error);
         throw error instanceof RpcError ? toConnectError(error) : error;
       }
     },
   ];
 }
 
-function serviceClient(rooms: ChunkRooms): Client<typeof ChunkService> {
-  const transport = createRouterTransport(
-    ({ service }) => {
-      for (const { service: description, spec } of rooms.services) {
-        if (description.typeName !== ChunkService.typeName) continue;
-        service(ChunkService, handlersOf(spec));
-      }
-    },
-    { router: { interceptors: asCaller(gateway) } },
-  );
+function serviceClient(rooms: AssembledChunkRooms): Client<typeof ChunkService> {
+  const transport = createRouterTransport((router) => router.service(ChunkService, rooms.rpcs), {
+    router: { interceptors: asCaller(gateway) },
+  });
   return createClient(ChunkService, transport);
+}
+
+function nodeClient(rooms: AssembledChunkRooms, nodeId: string): Client<typeof NodeService> {
+  const transport = createRouterTransport((router) => router.service(NodeService, rooms.nodeRpcs), {
+    router: { interceptors: asCaller({ kind: "node", nodeId }) },
+  });
+  return createClient(NodeService, transport);
+}
+
+function testConfig(db: TestDatabase) {
+  return loadNodeRegistryConfig({
+    DATABASE_URL: db.url("node_registry_app"),
+    NATS_URL: "nats://127.0.0.1:4222",
+    SERVICE_CLIENT_ID: "node-registry",
+    SERVICE_CLIENT_SECRET: "not used here",
+    KEY_ENCRYPTION_KEY: randomBytes(32).toString("base64"),
+  });
 }

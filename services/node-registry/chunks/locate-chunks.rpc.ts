@@ -1,0 +1,29 @@
+import type { MethodImpl } from "@connectrpc/connect";
+import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import { validate } from "#platform/rpc/validate.ts";
+import type { Deps } from "../deps.ts";
+import type { LivenessName } from "../directory/network-view.ts";
+import { checkHashes } from "./check-hashes.ts";
+import { findNodes } from "./endpoints.store.ts";
+import { toLocations } from "./locations.ts";
+import { readStoredReplicas } from "./replicas.store.ts";
+
+// A client tries the nodes in this order.
+const ORDER: Record<LivenessName, number> = { online: 0, suspect: 1, offline: 2, never_seen: 3 };
+
+export function locateChunks(deps: Pick<Deps, "pool" | "view">): MethodImpl<typeof ChunkService.method.locateChunks> {
+  return async ({ chunkHashes }) => {
+    validate((check) => checkHashes(check, chunkHashes, { max: 1_000, isOnce: false }));
+    const rows = await readStoredReplicas(deps.pool, [...new Set(chunkHashes)]);
+    const known = new Set(rows.map((row) => row.chunkHash));
+    const replicas = rows.flatMap(({ chunkHash, nodeRowId }) => (nodeRowId === null ? [] : [{ chunkHash, nodeRowId }]));
+    const nodes = await findNodes(
+      deps,
+      replicas.map((replica) => replica.nodeRowId),
+    );
+    const rank = (rowId: bigint) => ORDER[nodes.get(rowId)?.liveness ?? "never_seen"];
+    replicas.sort((a, b) => rank(a.nodeRowId) - rank(b.nodeRowId));
+    const hashes = [...new Set(chunkHashes)].filter((hash) => known.has(hash));
+    return { chunks: toLocations(hashes, replicas, nodes) };
+  };
+}

@@ -1,0 +1,147 @@
+import type { OutboxEvent } from "#platform/outbox/outbox.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import type { Deps } from "../deps.ts";
+import { type Availabilities, countsAsLive } from "./availability.ts";
+import { digestTermOf } from "./chunk-digest.ts";
+import { chunkStored } from "./chunk-stored.event.ts";
+import { lockChunks, saveProgress } from "./chunks.store.ts";
+import { sortedHashes } from "./hashes.ts";
+import { changeHoldings, collectHoldingChanges } from "./holdings.store.ts";
+import { confirmReplicas, readPairs } from "./replicas.store.ts";
+import {
+  type Confirmation,
+  type DeletionCause,
+  decideReports,
+  type KnownReplica,
+  pairKey,
+  type StoredOutcome,
+  type StoredReport,
+} from "./report-outcomes.ts";
+import { saveHealth } from "./under-replicated.store.ts";
+import { uploadCompleted } from "./upload-ended.event.ts";
+import { advanceUploads, readOpenUploadsOf, type UploadProgress } from "./uploads.store.ts";
+import { changeUsage, foldUsage } from "./user-usage.store.ts";
+
+/** A report with the name that its event gives the node. */
+export interface NamedReport extends StoredReport {
+  readonly nodeId: string;
+}
+
+/**
+ * Records that nodes have stored chunks: confirmations, quorum, upload progress, running figures and events, all in this
+ * transaction. Batches of any nodes and chunks may run at the same time: they queue on the chunks they share.
+ */
+export async function recordStored(
+  deps: Pick<Deps, "clock" | "outbox">,
+  tx: Transaction,
+  reports: readonly NamedReport[],
+): Promise<readonly StoredOutcome[]> {
+  const now = deps.clock.now();
+  const locked = await lockChunks(tx, sortedHashes(reports.map((report) => report.chunkHash)));
+  const known = await readPairs(tx, reports);
+  const replicas = new Map<string, KnownReplica>();
+  const deletions = new Map<string, DeletionCause>();
+  for (const pair of known) {
+    const key = pairKey(pair.nodeRowId, pair.chunkHash);
+    if (pair.replica !== undefined) replicas.set(key, pair.replica);
+    if (pair.deletion !== undefined) deletions.set(key, pair.deletion);
+  }
+  const chunks = new Map(locked.map((chunk) => [chunk.chunkHash, chunk]));
+  const { outcomes, confirmations } = decideReports(reports, { chunks, replicas, deletions });
+  if (confirmations.length === 0) return outcomes;
+
+  const reached = confirmations.filter((confirmation) => confirmation.reachedQuorum);
+  const completed = await advanceUploads(tx, await progressOf(tx, reached), now);
+  await confirmReplicas(tx, confirmations.map(toPair), now);
+  const availabilities = await changeHoldings(tx, holdingsOf(confirmations), now);
+  const latest = latestOf(confirmations, availabilities);
+  await saveProgress(tx, latest, now);
+  await saveHealth(tx, healthOf(latest), now);
+  await changeUsage(
+    tx,
+    foldUsage(reached.map(({ chunk }) => ({ userId: chunk.ownerId, bytes: chunk.sizeBytes, chunks: 1n }))),
+  );
+  const names = new Map(reports.map((report) => [report.nodeRowId, report.nodeId]));
+  const events: OutboxEvent[] = confirmations.map((confirmation) =>
+    chunkStored(deps.clock, confirmation, names.get(confirmation.nodeRowId) ?? ""),
+  );
+  for (const upload of completed) events.push(uploadCompleted(deps.clock, upload));
+  await deps.outbox.append(tx, events);
+  return outcomes;
+}
+
+/** A chunk at quorum is no longer waited for by any upload that uses it; one of them pays. */
+async function progressOf(tx: Transaction, reached: readonly Confirmation[]): Promise<UploadProgress[]> {
+  if (reached.length === 0) return [];
+  const byHash = new Map(reached.map((confirmation) => [confirmation.chunk.chunkHash, confirmation.chunk]));
+  const progress = new Map<string, UploadProgress>();
+  for (const { chunkHash, uploadId } of await readOpenUploadsOf(tx, [...byHash.keys()])) {
+    const chunk = byHash.get(chunkHash);
+    if (chunk === undefined) continue;
+    const before = progress.get(uploadId) ?? { uploadId, settledChunks: 0, chargedChunks: 0, chargedBytes: 0n };
+    const isPayer = chunk.payingUploadId === uploadId;
+    progress.set(uploadId, {
+      uploadId,
+      settledChunks: before.settledChunks + 1,
+      chargedChunks: before.chargedChunks + (isPayer ? 1 : 0),
+      chargedBytes: before.chargedBytes + (isPayer ? chunk.sizeBytes : 0n),
+    });
+  }
+  return [...progress.values()];
+}
+
+function holdingsOf(confirmations: readonly Confirmation[]) {
+  const changes = collectHoldingChanges();
+  for (const { chunk, nodeRowId, wasLost } of confirmations) {
+    const change = changes.of(nodeRowId);
+    change.confirmedChunks += 1n;
+    change.confirmedBytes += chunk.sizeBytes;
+    change.digest += digestTermOf(chunk.chunkHash);
+    if (wasLost) continue;
+    change.assignedChunks -= 1n;
+    change.assignedBytes -= chunk.sizeBytes;
+  }
+  return changes;
+}
+
+interface Latest extends Confirmation {
+  readonly chunkHash: string;
+  readonly liveReplicas: number;
+}
+
+/** Where each chunk stands after the batch. */
+function latestOf(confirmations: readonly Confirmation[], availabilities: Availabilities): Latest[] {
+  const latest = new Map<string, Latest>();
+  for (const confirmation of confirmations) {
+    const { chunk, nodeRowId } = confirmation;
+    const before = latest.get(chunk.chunkHash);
+    const isLive = countsAsLive(availabilities.get(nodeRowId), chunk.chunkHash);
+    latest.set(chunk.chunkHash, {
+      ...confirmation,
+      chunkHash: chunk.chunkHash,
+      liveReplicas: (before?.liveReplicas ?? chunk.liveReplicas) + (isLive ? 1 : 0),
+      reachedQuorum: confirmation.reachedQuorum || before?.reachedQuorum === true,
+    });
+  }
+  return [...latest.values()];
+}
+
+/** Only chunks that are, or may have been, on the list: not those that come to all their replicas in one step. */
+function healthOf(latest: readonly Latest[]) {
+  return latest
+    .filter(({ chunk, reachedQuorum, liveReplicas }) =>
+      chunk.hasQuorum
+        ? chunk.liveReplicas < chunk.wantedReplicas
+        : reachedQuorum && liveReplicas < chunk.wantedReplicas,
+    )
+    .map(({ chunk, chunkHash, liveReplicas }) => ({
+      chunkHash,
+      liveReplicas,
+      wantedReplicas: chunk.wantedReplicas,
+      isStored: true,
+    }));
+}
+
+function toPair({ chunk, nodeRowId }: Confirmation) {
+  return { chunkHash: chunk.chunkHash, nodeRowId };
+}

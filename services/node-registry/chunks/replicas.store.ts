@@ -1,0 +1,169 @@
+import { z } from "zod";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
+import { instant, int4Array, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
+import { hashArray } from "./hash-array.store.ts";
+import { zHash } from "./hashes.ts";
+import type { DeletionCause, KnownReplica } from "./report-outcomes.ts";
+
+export interface Replica extends KnownReplica {
+  readonly chunkHash: string;
+  readonly nodeRowId: bigint;
+}
+
+/** One node and one chunk: what is unique in chunk_storage and in chunk_deletions. */
+export interface Pair {
+  readonly nodeRowId: bigint;
+  readonly chunkHash: string;
+}
+
+const zReplica = z.strictObject({
+  chunk_hash: zHash,
+  node_id: zInt8,
+  block_index: z.int(),
+  state: z.enum(["assigned", "confirmed", "lost"]),
+});
+
+const columns = sql.fragment`
+  encode(s.chunk_hash, 'hex') as chunk_hash, s.node_id, s.block_index,
+  case when s.stored_at is not null then 'confirmed' when s.lost_at is not null then 'lost' else 'assigned' end as state`;
+
+/** Every replica of the chunks. The joins are by value, so each hash looks into one partition only. */
+export async function readReplicas(db: Connection, hashes: readonly string[]): Promise<Replica[]> {
+  const rows = await db.any(sql.type(zReplica)`
+    select ${columns}
+    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash
+    order by s.chunk_hash, s.id`);
+  return rows.map(fromRow);
+}
+
+const zStored = z.strictObject({ chunk_hash: zHash, node_id: zInt8.nullable() });
+
+/** Confirmed replicas of living chunks, with a null for a living chunk that has none: one snapshot. */
+export async function readStoredReplicas(db: Connection, hashes: readonly string[]) {
+  const rows = await db.any(sql.type(zStored)`
+    select encode(c.chunk_hash, 'hex') as chunk_hash, s.node_id
+    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    join node_registry.chunks c on c.chunk_hash = asked.chunk_hash
+    left join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.stored_at is not null
+    where c.released_at is null`);
+  return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
+}
+
+const zKnown = zReplica.extend({
+  state: z.enum(["assigned", "confirmed", "lost"]).nullable(),
+  block_index: z.int().nullable(),
+  cause: z.enum(["released", "upload_expired", "not_placed"]).nullable(),
+});
+
+export interface KnownPair extends Pair {
+  readonly replica: KnownReplica | undefined;
+  readonly deletion: DeletionCause | undefined;
+}
+
+/** What is known of each pair: its replica, or why the node was told to delete the chunk. */
+export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise<KnownPair[]> {
+  const rows = await db.any(sql.type(zKnown)`
+    select encode(asked.chunk_hash, 'hex') as chunk_hash, asked.node_id, s.block_index,
+      case when s.chunk_hash is null then null when s.stored_at is not null then 'confirmed'
+        when s.lost_at is not null then 'lost' else 'assigned' end as state,
+      d.cause
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
+    left join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
+    left join node_registry.chunk_deletions d on d.chunk_hash = asked.chunk_hash and d.node_id = asked.node_id`);
+  return rows.map((row) => ({
+    chunkHash: row.chunk_hash,
+    nodeRowId: row.node_id,
+    replica:
+      row.state === null || row.block_index === null ? undefined : { state: row.state, blockIndex: row.block_index },
+    deletion: row.cause ?? undefined,
+  }));
+}
+
+export async function insertReplicas(
+  tx: Transaction,
+  replicas: readonly (Pair & { readonly blockIndex: number })[],
+  now: Temporal.Instant,
+): Promise<void> {
+  if (replicas.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    insert into node_registry.chunk_storage (chunk_hash, node_id, block_index, assigned_at)
+    select assigned.chunk_hash, assigned.node_id, assigned.block_index, ${instant(now)}
+    from unnest(
+      ${hashesOf(replicas)}, ${nodesOf(replicas)}, ${int4Array(replicas.map((replica) => replica.blockIndex))}
+    ) as assigned (chunk_hash, node_id, block_index)`);
+}
+
+/** The chunks must be locked, and the pairs known to be unconfirmed. */
+export async function confirmReplicas(tx: Transaction, pairs: readonly Pair[], now: Temporal.Instant): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    update node_registry.chunk_storage s
+    set stored_at = ${instant(now)}, lost_at = null
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as made (chunk_hash, node_id)
+    where s.chunk_hash = made.chunk_hash and s.node_id = made.node_id`);
+}
+
+/** Confirmed replicas of nodes that were shut out: they stop counting, and may be confirmed again. */
+export async function markReplicasLost(tx: Transaction, pairs: readonly Pair[], now: Temporal.Instant): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    update node_registry.chunk_storage s
+    set stored_at = null, lost_at = ${instant(now)}
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as gone (chunk_hash, node_id)
+    where s.chunk_hash = gone.chunk_hash and s.node_id = gone.node_id`);
+}
+
+export async function deleteReplicas(tx: Transaction, pairs: readonly Pair[]): Promise<void> {
+  if (pairs.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    delete from node_registry.chunk_storage s
+    using unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as gone (chunk_hash, node_id)
+    where s.chunk_hash = gone.chunk_hash and s.node_id = gone.node_id`);
+}
+
+/** A node's replicas in the order of their hashes, from behind `after` ("" for the start). */
+export async function readReplicasOfNode(
+  db: Connection,
+  nodeRowId: bigint,
+  range: { readonly after: string; readonly through: string; readonly limit: number },
+): Promise<Replica[]> {
+  const rows = await db.any(sql.type(zReplica)`
+    select ${columns}
+    from node_registry.chunk_storage s
+    where s.node_id = ${nodeRowId}
+      and s.chunk_hash > decode(${range.after}, 'hex') and s.chunk_hash <= decode(${range.through}, 'hex')
+    order by s.chunk_hash
+    limit ${range.limit}`);
+  return rows.map(fromRow);
+}
+
+const zBucketSum = z.strictObject({ bucket: z.int(), digest: z.string() });
+
+/** The digest of each bucket that is not empty, from the rows themselves. */
+export async function sumBuckets(db: Connection, nodeRowId: bigint): Promise<ReadonlyMap<number, bigint>> {
+  const rows = await db.any(sql.type(zBucketSum)`
+    select bucket, mod(sum(high::numeric * 4294967296 + low), 18446744073709551616)::text as digest
+    from (
+      select get_byte(chunk_hash, 0) as bucket,
+        ('x' || encode(substr(sha256(chunk_hash), 1, 4), 'hex'))::bit(32)::bigint & 4294967295 as high,
+        ('x' || encode(substr(sha256(chunk_hash), 5, 4), 'hex'))::bit(32)::bigint & 4294967295 as low
+      from (
+        select chunk_hash::bytea as chunk_hash
+        from node_registry.chunk_storage
+        where node_id = ${nodeRowId} and stored_at is not null
+      ) as held
+    ) as terms (bucket, high, low)
+    group by bucket`);
+  return new Map(rows.map((row) => [row.bucket, BigInt(row.digest)]));
+}
+
+function hashesOf(pairs: readonly Pair[]) {
+  return hashArray(pairs.map((pair) => pair.chunkHash));
+}
+
+function nodesOf(pairs: readonly Pair[]) {
+  return int8Array(pairs.map((pair) => pair.nodeRowId));
+}
+
+function fromRow(row: z.infer<typeof zReplica>): Replica {
+  return { chunkHash: row.chunk_hash, nodeRowId: row.node_id, blockIndex: row.block_index, state: row.state };
+}

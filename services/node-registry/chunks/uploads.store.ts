@@ -1,0 +1,164 @@
+import { z } from "zod";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
+import {
+  instant,
+  int4Array,
+  int8Array,
+  sql,
+  uuidArray,
+  zInstant,
+  zInt8,
+  zUuid,
+  zVoid,
+} from "#platform/postgres/sql.ts";
+import { hashArray } from "./hash-array.store.ts";
+import { zHash } from "./hashes.ts";
+
+export const zUploadState = z.enum(["reserving", "failed", "open", "completed", "expired"]);
+export type UploadState = z.infer<typeof zUploadState>;
+
+const zUpload = z.strictObject({
+  upload_id: zUuid,
+  user_id: zUuid,
+  state: zUploadState,
+  attempt: z.int(),
+  fingerprint: zHash,
+  replicas: z.int(),
+  chunk_count: z.int(),
+  reserved_bytes: zInt8,
+  reservation_id: zUuid.nullable(),
+  remaining_chunks: z.int(),
+  charged_chunks: z.int(),
+  charged_bytes: zInt8,
+  created_at: zInstant,
+  placed_at: zInstant.nullable(),
+  expires_at: zInstant.nullable(),
+  ended_at: zInstant.nullable(),
+  event_version: zInt8,
+});
+export type UploadRow = z.infer<typeof zUpload>;
+
+/** Before it is placed, and when that failed, an upload does not exist for clients. */
+export function isPlaced(upload: UploadRow): boolean {
+  return upload.state !== "reserving" && upload.state !== "failed";
+}
+
+const columns = sql.fragment`
+  u.upload_id, u.user_id, u.state, u.attempt, encode(u.fingerprint, 'hex') as fingerprint, u.replicas, u.chunk_count,
+  u.reserved_bytes, u.reservation_id, u.remaining_chunks, u.charged_chunks, u.charged_bytes, u.created_at, u.placed_at,
+  u.expires_at, u.ended_at, u.event_version`;
+
+export async function findUpload(db: Connection, uploadId: string): Promise<UploadRow | undefined> {
+  const row = await db.maybeOne(sql.type(zUpload)`
+    select ${columns} from node_registry.uploads u where u.upload_id = ${uploadId}::uuid`);
+  return row ?? undefined;
+}
+
+/** Sorted, locked until commit. Chunks must be locked before, except for an upload that is only being placed. */
+export async function lockUploads(tx: Transaction, uploadIds: readonly string[]): Promise<UploadRow[]> {
+  if (uploadIds.length === 0) return [];
+  const rows = await tx.any(sql.type(zUpload)`
+    select ${columns}
+    from node_registry.uploads u
+    where u.upload_id = any(${uuidArray(uploadIds)})
+    order by u.upload_id
+    for no key update`);
+  return [...rows];
+}
+
+/** What one transaction changes about an upload that is placed. */
+export interface UploadProgress {
+  readonly uploadId: string;
+  /** Chunks that are no longer waited for: at quorum, or dropped. */
+  readonly settledChunks: number;
+  readonly chargedChunks: number;
+  readonly chargedBytes: bigint;
+}
+
+/** Counts and, where nothing remains, completes. Answers the uploads that this very statement completed. */
+export async function advanceUploads(
+  tx: Transaction,
+  progress: readonly UploadProgress[],
+  now: Temporal.Instant,
+): Promise<UploadRow[]> {
+  if (progress.length === 0) return [];
+  const rows = await tx.any(sql.type(zUpload)`
+    with locked as materialized (
+      select upload_id from node_registry.uploads
+      where upload_id = any(${uuidArray(progress.map((made) => made.uploadId))})
+      order by upload_id
+      for no key update
+    )
+    update node_registry.uploads u
+    set remaining_chunks = u.remaining_chunks - made.settled_chunks,
+      charged_chunks = u.charged_chunks + made.charged_chunks,
+      charged_bytes = u.charged_bytes + made.charged_bytes,
+      state = case when u.remaining_chunks = made.settled_chunks then 'completed' else u.state end,
+      ended_at = case when u.remaining_chunks = made.settled_chunks then ${instant(now)} else u.ended_at end,
+      event_version = u.event_version + (u.remaining_chunks = made.settled_chunks)::int
+    from unnest(
+      ${uuidArray(progress.map((made) => made.uploadId))},
+      ${int4Array(progress.map((made) => made.settledChunks))},
+      ${int4Array(progress.map((made) => made.chargedChunks))},
+      ${int8Array(progress.map((made) => made.chargedBytes))}
+    ) as made (upload_id, settled_chunks, charged_chunks, charged_bytes)
+    join locked on locked.upload_id = made.upload_id
+    where u.upload_id = made.upload_id and u.state = 'open'
+    returning ${columns}`);
+  return rows.filter((row) => row.state === "completed");
+}
+
+const zWaiting = z.strictObject({ chunk_hash: zHash, upload_id: zUuid });
+
+/** OPEN uploads that use the chunks, in the order in which they are locked. */
+export async function readOpenUploadsOf(
+  db: Connection,
+  hashes: readonly string[],
+): Promise<{ chunkHash: string; uploadId: string }[]> {
+  const rows = await db.any(sql.type(zWaiting)`
+    select encode(r.chunk_hash, 'hex') as chunk_hash, r.upload_id
+    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    join node_registry.upload_chunks r on r.chunk_hash = asked.chunk_hash
+    join node_registry.uploads u on u.upload_id = r.upload_id
+    where u.state = 'open'
+    order by r.upload_id`);
+  return rows.map((row) => ({ chunkHash: row.chunk_hash, uploadId: row.upload_id }));
+}
+
+const zId = z.strictObject({ upload_id: zUuid });
+
+/** Uploads of the given states that are due, oldest first. */
+export async function readDueUploads(
+  db: Connection,
+  states: readonly UploadState[],
+  now: Temporal.Instant,
+  limit: number,
+): Promise<string[]> {
+  const rows = await db.any(sql.type(zId)`
+    select upload_id
+    from node_registry.uploads
+    where due_at <= ${instant(now)} and state = any(${sql.array([...states], "text")})
+    order by due_at
+    limit ${limit}`);
+  return rows.map((row) => row.upload_id);
+}
+
+/** The end of an OPEN upload's time. Answers it as it is then; undefined where it was no longer OPEN. */
+export async function expireUpload(
+  tx: Transaction,
+  uploadId: string,
+  now: Temporal.Instant,
+): Promise<UploadRow | undefined> {
+  const row = await tx.maybeOne(sql.type(zUpload)`
+    update node_registry.uploads u
+    set state = 'expired', ended_at = ${instant(now)}, due_at = null, event_version = u.event_version + 1
+    where u.upload_id = ${uploadId}::uuid and u.state = 'open'
+    returning ${columns}`);
+  return row ?? undefined;
+}
+
+/** After its 24 hours nothing of a completed upload has to be looked after. */
+export async function settleUpload(tx: Transaction, uploadId: string): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    update node_registry.uploads set due_at = null where upload_id = ${uploadId}::uuid and state <> 'open'`);
+}

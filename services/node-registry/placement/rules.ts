@@ -1,0 +1,12 @@
+import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
+import type { SoftRule } from "./draw.ts";
+
+const RULES: Record<SoftRule, PlacementRule> = {
+  different_subnets: PlacementRule.DIFFERENT_SUBNETS,
+  different_regions: PlacementRule.DIFFERENT_REGIONS,
+  probation_share: PlacementRule.PROBATION_SHARE,
+};
+
+export function toProtoRules(relaxed: ReadonlySet<SoftRule>): PlacementRule[] {
+  return [...relaxed].map((rule) => RULES[rule]).sort((a, b) => a - b);
+}
