@@ -4,7 +4,7 @@ import type { Schema } from "#platform/config/service-config.ts";
 import { connectClient } from "#platform/postgres/client.ts";
 import { type MigrationFile, readMigrations, schemas } from "./files.ts";
 import { type AppliedMigration, ensureMigrationsTable, insertApplied, selectApplied } from "./migrations.store.ts";
-import { ensureSchema, setPassword } from "./roles.ts";
+import { ensureSchema, restrictDatabase, setPassword } from "./roles.ts";
 
 export interface MigrateOptions {
   /** A login that may create roles and schemas, or that has the roles `<schema>_owner`. */
@@ -41,6 +41,7 @@ export async function migrate(options: MigrateOptions): Promise<readonly Migrati
   const client = await connectClient(options.url, { applicationName: "decentrastore db:migrate" });
   try {
     await waitForLock(client, options.onProgress);
+    await restrictDatabase(client);
     const done: MigrationFile[] = [];
     for (const { schema, all } of files) {
       done.push(...(await migrateSchema(client, schema, all, options)));

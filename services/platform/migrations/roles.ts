@@ -14,6 +14,24 @@ export async function ensureSchema(client: pg.ClientBase, schema: Schema): Promi
   await client.query(`grant usage on schema ${schema} to ${schema}_app`);
 }
 
+/**
+ * Takes from everybody what PostgreSQL gives by default and no service needs: temporary tables, and in databases that
+ * were upgraded from before PostgreSQL 15 the right to create in `public`. Only the database's owner can do it; for
+ * another login nothing changes.
+ */
+export async function restrictDatabase(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query<{ name: string; isOwner: boolean }>(
+    `select datname as name, pg_has_role(datdba, 'usage') as "isOwner" from pg_database where datname = current_database()`,
+  );
+  const database = rows[0];
+  if (database?.isOwner !== true) return;
+  await client.query(`revoke temporary on database ${pg.escapeIdentifier(database.name)} from public`);
+  const { rowCount } = await client.query(
+    "select from pg_namespace where nspname = 'public' and pg_has_role(nspowner, 'usage')",
+  );
+  if (rowCount === 1) await client.query("revoke create on schema public from public");
+}
+
 async function ensureRole(client: pg.ClientBase, role: string): Promise<void> {
   const { rowCount } = await client.query("select from pg_roles where rolname = $1", [role]);
   if (rowCount !== 0) return;

@@ -25,6 +25,8 @@ export async function createTestDatabase(): Promise<TestDatabase> {
   const server = inject("testServer");
   const name = `test_${randomBytes(6).toString("hex")}`;
   await asSuperuser(`create database ${name} template ${server.template}`);
+  // A clone has no rights of its template on the level of the database.
+  await asSuperuser(`revoke temporary on database ${name} from public`);
   const pools: Pool[] = [];
   const url = (role: TestRole = "superuser") => {
     const target = new URL(server.superuserUrl);
