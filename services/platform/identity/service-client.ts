@@ -74,7 +74,8 @@ async function attempt<T>(
     const token = await options.tokens.token();
     const headers = headersFor(header, token);
     try {
-      return await send(headers, endMs - performance.now());
+      // The protocol's timeout header is a whole number.
+      return await send(headers, Math.max(1, Math.floor(endMs - performance.now())));
     } catch (error) {
       const budgetMs = endMs - performance.now();
       const hasTime = budgetMs > MIN_BUDGET_MS && !(signal?.aborted ?? false);
