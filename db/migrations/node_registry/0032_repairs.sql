@@ -1,0 +1,46 @@
+-- Repair: new replicas that nodes were told to fetch from other nodes.
+set local lock_timeout = '5s';
+set local statement_timeout = '60s';
+
+-- Marks assignments that make good a lost replica: their confirmation is chunk.repaired and charges nobody.
+alter table node_registry.chunk_storage add column is_repair boolean not null default false;
+
+-- A repair ends with its assignment: confirmed, released, or given up at the deadline so that another node is chosen.
+create table node_registry.chunk_repairs (
+  chunk_hash node_registry.sha256 not null,
+  -- The node that fetches.
+  node_id bigint not null,
+  command_id uuid not null,
+  generation integer not null,
+  size_bytes bigint not null,
+  started_at timestamptz not null,
+  deadline timestamptz not null,
+  constraint chunk_repairs__pkey primary key (chunk_hash, node_id),
+  constraint chunk_repairs__node_exists foreign key (node_id) references node_registry.storage_nodes (id)
+) with (autovacuum_vacuum_scale_factor = 0.05);
+create index chunk_repairs__node on node_registry.chunk_repairs (node_id);
+create index chunk_repairs__deadline on node_registry.chunk_repairs (deadline);
+
+-- Chunks that could not be repaired at the moment (no live source, no target, a fetch that came to nothing): when to
+-- look again. Without it the most urgent would be the hopeless ones, and nothing after them would ever be reached.
+create table node_registry.repair_pauses (
+  chunk_hash node_registry.sha256 not null,
+  failures integer not null,
+  until timestamptz not null,
+  constraint repair_pauses__pkey primary key (chunk_hash)
+);
+
+-- Nodes that left or were shut out, or stay offline: how far their replicas have been counted as lost.
+create table node_registry.node_departures (
+  node_id bigint not null,
+  cause text not null,
+  noticed_at timestamptz not null,
+  -- Replicas up to this hash are done.
+  done_through bytea not null default '',
+  constraint node_departures__pkey primary key (node_id),
+  constraint node_departures__node_exists foreign key (node_id) references node_registry.storage_nodes (id),
+  constraint node_departures__cause_known check (cause in ('node_offline', 'node_disqualified', 'node_deregistered'))
+);
+
+grant select, insert, update, delete on node_registry.chunk_repairs, node_registry.repair_pauses,
+  node_registry.node_departures to node_registry_app;

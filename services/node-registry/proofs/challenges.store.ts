@@ -1,0 +1,142 @@
+import { z } from "zod";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
+import {
+  boolArray,
+  byteaArray,
+  instant,
+  int4Array,
+  int8Array,
+  sql,
+  uuidArray,
+  zBytes,
+  zInt8,
+  zUuid,
+  zVoid,
+} from "#platform/postgres/sql.ts";
+import { hashArray } from "../chunks/hash-array.store.ts";
+import { zHash } from "../chunks/hashes.ts";
+import type { Challenge } from "./challenge.ts";
+
+const zChallenge = z.strictObject({
+  command_id: zUuid,
+  node_hash: zHash,
+  node_id: zInt8,
+  chunk_hash: zHash,
+  generation: z.int(),
+  size_bytes: zInt8,
+  proof_root: zHash.nullable(),
+  leaf_index: z.int().nullable(),
+  nonce: zBytes,
+  is_retry: z.boolean(),
+});
+
+const columns = sql.fragment`
+  p.command_id, encode(n.node_id, 'hex') as node_hash, p.node_id, encode(p.chunk_hash, 'hex') as chunk_hash, p.generation,
+  p.size_bytes, encode(p.proof_root, 'hex') as proof_root, p.leaf_index, p.nonce, p.is_retry`;
+
+/** Of these nodes, oldest first: what a process must know when nodes come to it. */
+export async function readOpenChallenges(db: Connection, nodeRowIds: readonly bigint[]): Promise<Challenge[]> {
+  const rows = await db.any(sql.type(zChallenge)`
+    select ${columns}
+    from node_registry.proof_challenges p
+    join node_registry.storage_nodes n on n.id = p.node_id
+    where p.node_id = any(${int8Array(nodeRowIds)})
+    order by p.command_id`);
+  return rows.map(fromRow);
+}
+
+export async function findChallenge(db: Connection, commandId: string): Promise<Challenge | undefined> {
+  const row = await db.maybeOne(sql.type(zChallenge)`
+    select ${columns}
+    from node_registry.proof_challenges p
+    join node_registry.storage_nodes n on n.id = p.node_id
+    where p.command_id = ${commandId}`);
+  return row === null ? undefined : fromRow(row);
+}
+
+/** Locks those that are still open, in the order of their ids. */
+export async function lockChallenges(tx: Transaction, commandIds: readonly string[]): Promise<Challenge[]> {
+  const rows = await tx.any(sql.type(zChallenge)`
+    select ${columns}
+    from node_registry.proof_challenges p
+    join node_registry.storage_nodes n on n.id = p.node_id
+    where p.command_id = any(${uuidArray(commandIds)})
+    order by p.command_id
+    for update of p`);
+  return rows.map(fromRow);
+}
+
+/** Answers the ids that were inserted: another process may have asked for the same replica meanwhile. */
+export async function insertChallenges(
+  tx: Transaction,
+  challenges: readonly Challenge[],
+  now: Temporal.Instant,
+): Promise<ReadonlySet<string>> {
+  const rows = await tx.any(sql.type(z.strictObject({ command_id: zUuid }))`
+    insert into node_registry.proof_challenges (command_id, chunk_hash, node_id, generation, size_bytes, proof_root,
+      leaf_index, nonce, is_retry, issued_at)
+    select *, ${instant(now)}
+    from unnest(
+      ${uuidArray(challenges.map((challenge) => challenge.commandId))},
+      ${hashArray(challenges.map((challenge) => challenge.chunkHash))},
+      ${int8Array(challenges.map((challenge) => challenge.nodeRowId))},
+      ${int4Array(challenges.map((challenge) => challenge.generation))},
+      ${int8Array(challenges.map((challenge) => challenge.sizeBytes))},
+      ${hashArray(challenges.map((challenge) => challenge.proofRoot ?? null))},
+      ${int4Array(challenges.map((challenge) => challenge.leafIndex ?? null))},
+      ${byteaArray(challenges.map((challenge) => challenge.nonce))},
+      ${boolArray(challenges.map((challenge) => challenge.isRetry))}
+    )
+    on conflict do nothing
+    returning command_id`);
+  return new Set(rows.map((row) => row.command_id));
+}
+
+export async function deleteChallenges(tx: Transaction, commandIds: readonly string[]): Promise<void> {
+  if (commandIds.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    delete from node_registry.proof_challenges where command_id = any(${uuidArray(commandIds)})`);
+}
+
+export async function countOpenChallenges(db: Connection, nodeRowId: bigint): Promise<number> {
+  const { count } = await db.one(sql.type(z.strictObject({ count: zInt8 }))`
+    select count(*) as count from node_registry.proof_challenges where node_id = ${nodeRowId}`);
+  return Number(count);
+}
+
+const zStale = z.strictObject({ command_id: zUuid, node_id: zInt8 });
+
+/**
+ * Challenges whose replica does not count any more (released, reported lost by the node itself) or whose node has left:
+ * nothing will answer them. One pass over the open ones.
+ */
+export async function findStaleChallenges(
+  db: Connection,
+  limit: number,
+): Promise<readonly { commandId: string; nodeRowId: bigint }[]> {
+  const rows = await db.any(sql.type(zStale)`
+    select p.command_id, p.node_id
+    from node_registry.proof_challenges p
+    join node_registry.storage_nodes n on n.id = p.node_id
+    left join node_registry.chunk_storage s
+      on s.chunk_hash = p.chunk_hash and s.node_id = p.node_id and s.stored_at is not null
+    where s.chunk_hash is null or n.state in ('disqualified', 'deregistered')
+    order by p.command_id
+    limit ${limit}`);
+  return rows.map((row) => ({ commandId: row.command_id, nodeRowId: row.node_id }));
+}
+
+function fromRow(row: z.infer<typeof zChallenge>): Challenge {
+  return {
+    commandId: row.command_id,
+    nodeId: row.node_hash,
+    nodeRowId: row.node_id,
+    chunkHash: row.chunk_hash,
+    generation: row.generation,
+    sizeBytes: Number(row.size_bytes),
+    proofRoot: row.proof_root ?? undefined,
+    leafIndex: row.leaf_index ?? undefined,
+    nonce: row.nonce,
+    isRetry: row.is_retry,
+  };
+}

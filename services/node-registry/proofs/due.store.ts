@@ -1,0 +1,207 @@
+import { z } from "zod";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
+import {
+  instant,
+  instantArray,
+  int4Array,
+  int8Array,
+  sql,
+  textArray,
+  zInstant,
+  zInt8,
+  zVoid,
+} from "#platform/postgres/sql.ts";
+import { hashArray } from "../chunks/hash-array.store.ts";
+import { zHash } from "../chunks/hashes.ts";
+import type { Pair } from "../chunks/replicas.store.ts";
+
+export interface DueReplica extends Pair {
+  readonly nextProofAt: Temporal.Instant;
+}
+
+const zDue = z.strictObject({ node_id: zInt8, chunk_hash: zHash, next_proof_at: zInstant });
+
+/**
+ * The first few of each node that are or will be due, without those that are asked for already. Each node costs one
+ * descent per partition of the due-index, whatever the size of the table. Locks nothing.
+ */
+export async function peekDue(
+  db: Connection,
+  nodeRowIds: readonly bigint[],
+  limitPerNode: number,
+): Promise<readonly DueReplica[]> {
+  const rows = await db.any(sql.type(zDue)`
+    select due.node_id, encode(due.chunk_hash, 'hex') as chunk_hash, due.next_proof_at
+    from unnest(${int8Array(nodeRowIds)}) as asked (node_id)
+    cross join lateral (
+      select s.node_id, s.chunk_hash, s.next_proof_at
+      from node_registry.chunk_storage s
+      where s.node_id = asked.node_id
+        and not exists (
+          select from node_registry.proof_challenges p
+          where p.chunk_hash = s.chunk_hash and p.node_id = s.node_id)
+      order by s.next_proof_at
+      limit ${limitPerNode}
+    ) as due`);
+  return rows.map((row) => ({ nodeRowId: row.node_id, chunkHash: row.chunk_hash, nextProofAt: row.next_proof_at }));
+}
+
+const zClaimed = z.strictObject({
+  node_id: zInt8,
+  chunk_hash: zHash,
+  is_confirmed: z.boolean(),
+  generation: z.int(),
+  size_bytes: zInt8,
+  proof_root: zHash.nullable(),
+  strike: z.enum(["invalid", "timed_out"]).nullable(),
+});
+
+export interface ClaimedReplica extends Pair {
+  readonly isConfirmed: boolean;
+  readonly generation: number;
+  readonly sizeBytes: number;
+  /** Undefined also where the root is known to be false. */
+  readonly proofRoot: string | undefined;
+  /** How the challenge before this one failed. */
+  readonly strike: "invalid" | "timed_out" | undefined;
+}
+
+/** Locks those of the replicas that are still due and that nobody else is claiming at this moment. */
+export async function claimDue(
+  tx: Transaction,
+  pairs: readonly Pair[],
+  now: Temporal.Instant,
+): Promise<readonly ClaimedReplica[]> {
+  const rows = await tx.any(sql.type(zClaimed)`
+    select s.node_id, encode(s.chunk_hash, 'hex') as chunk_hash, s.stored_at is not null as is_confirmed,
+      c.generation, c.size_bytes,
+      case when d.chunk_hash is null then encode(c.proof_root, 'hex') end as proof_root,
+      k.failure as strike
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
+    join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
+    join node_registry.chunks c on c.chunk_hash = s.chunk_hash
+    left join node_registry.doubted_proof_roots d on d.chunk_hash = c.chunk_hash and d.generation = c.generation
+    left join node_registry.proof_strikes k
+      on k.chunk_hash = s.chunk_hash and k.node_id = s.node_id and k.generation = c.generation
+    where s.next_proof_at <= ${instant(now)}
+    for no key update of s skip locked`);
+  return rows.map((row) => ({
+    nodeRowId: row.node_id,
+    chunkHash: row.chunk_hash,
+    isConfirmed: row.is_confirmed,
+    generation: row.generation,
+    sizeBytes: Number(row.size_bytes),
+    proofRoot: row.proof_root ?? undefined,
+    strike: row.strike ?? undefined,
+  }));
+}
+
+/** A replica with the instant of its next challenge. */
+export interface Rescheduled extends Pair {
+  readonly nextProofAt: Temporal.Instant;
+}
+
+/** Sets when each is due next. Answers those that still count; the others are put off all the same. */
+export async function reschedule(tx: Transaction, replicas: readonly Rescheduled[]): Promise<readonly Pair[]> {
+  if (replicas.length === 0) return [];
+  return writeReplicas(tx, replicas, sql.fragment`next_proof_at = asked.next_proof_at`);
+}
+
+/** Records a proof of each. Answers those that still count. */
+export async function markVerified(
+  tx: Transaction,
+  replicas: readonly Rescheduled[],
+  now: Temporal.Instant,
+): Promise<readonly Pair[]> {
+  if (replicas.length === 0) return [];
+  return writeReplicas(
+    tx,
+    replicas,
+    sql.fragment`next_proof_at = asked.next_proof_at, verified_at = ${instant(now)}, proof_count = s.proof_count + 1`,
+  );
+}
+
+async function writeReplicas(
+  tx: Transaction,
+  replicas: readonly Rescheduled[],
+  change: ReturnType<typeof sql.fragment>,
+) {
+  const rows = await tx.any(sql.type(z.strictObject({ node_id: zInt8, chunk_hash: zHash, counts: z.boolean() }))`
+    with asked as materialized (
+      select s.chunk_hash, s.node_id, asked.next_proof_at
+      from unnest(
+        ${hashesOf(replicas)}, ${nodesOf(replicas)}, ${instantArray(replicas.map((replica) => replica.nextProofAt))}
+      ) as asked (chunk_hash, node_id, next_proof_at)
+      join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
+      order by s.chunk_hash, s.node_id
+      for no key update of s
+    )
+    update node_registry.chunk_storage s set ${change}
+    from asked
+    where s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
+    returning s.node_id, encode(s.chunk_hash, 'hex') as chunk_hash, s.stored_at is not null as counts`);
+  return rows.filter((row) => row.counts).map((row) => ({ nodeRowId: row.node_id, chunkHash: row.chunk_hash }));
+}
+
+/** Of the replicas, those whose chunk another node has proved. */
+export async function findWitnessed(db: Connection, pairs: readonly Pair[]): Promise<readonly Pair[]> {
+  if (pairs.length === 0) return [];
+  const rows = await db.any(sql.type(z.strictObject({ node_id: zInt8, chunk_hash: zHash }))`
+    select asked.node_id, encode(asked.chunk_hash, 'hex') as chunk_hash
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
+    where exists (
+      select from node_registry.chunk_storage s
+      where s.chunk_hash = asked.chunk_hash and s.node_id <> asked.node_id and s.verified_at is not null)`);
+  return rows.map((row) => ({ nodeRowId: row.node_id, chunkHash: row.chunk_hash }));
+}
+
+export interface Strike extends Pair {
+  readonly generation: number;
+  readonly failure: "invalid" | "timed_out";
+}
+
+export async function saveStrikes(tx: Transaction, strikes: readonly Strike[], now: Temporal.Instant): Promise<void> {
+  if (strikes.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    insert into node_registry.proof_strikes (chunk_hash, node_id, generation, failure, struck_at)
+    select *, ${instant(now)}
+    from unnest(
+      ${hashesOf(strikes)}, ${nodesOf(strikes)}, ${int4Array(strikes.map((strike) => strike.generation))},
+      ${textArray(strikes.map((strike) => strike.failure))}
+    )
+    on conflict (chunk_hash, node_id) do update
+    set generation = excluded.generation, failure = excluded.failure, struck_at = excluded.struck_at`);
+}
+
+export async function clearStrikes(tx: Transaction, pairs: readonly Pair[]): Promise<void> {
+  if (pairs.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    delete from node_registry.proof_strikes k
+    using unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
+    where k.chunk_hash = asked.chunk_hash and k.node_id = asked.node_id`);
+}
+
+/** The client's root of these chunks is false: they are asked for whole from now on. */
+export async function doubtRoots(
+  tx: Transaction,
+  chunks: readonly { readonly chunkHash: string; readonly generation: number }[],
+  now: Temporal.Instant,
+): Promise<void> {
+  if (chunks.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    insert into node_registry.doubted_proof_roots (chunk_hash, generation, doubted_at)
+    select distinct on (chunk_hash) chunk_hash, generation, ${instant(now)}
+    from unnest(
+      ${hashArray(chunks.map((chunk) => chunk.chunkHash))}, ${int4Array(chunks.map((chunk) => chunk.generation))}
+    ) as doubted (chunk_hash, generation)
+    order by chunk_hash
+    on conflict (chunk_hash) do update set generation = excluded.generation, doubted_at = excluded.doubted_at`);
+}
+
+function hashesOf(pairs: readonly Pair[]) {
+  return hashArray(pairs.map((pair) => pair.chunkHash));
+}
+
+function nodesOf(pairs: readonly Pair[]) {
+  return int8Array(pairs.map((pair) => pair.nodeRowId));
+}

@@ -1,0 +1,69 @@
+import { z } from "zod";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
+import { instant, int8Array, sql, textArray, uuidArray, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
+
+const zOutcome = z.enum(["proved", "not_held", "invalid", "timed_out"]);
+export type OutcomeName = z.infer<typeof zOutcome>;
+
+export interface Verdict {
+  readonly commandId: string;
+  readonly nodeRowId: bigint;
+  readonly outcome: OutcomeName;
+}
+
+export async function insertVerdicts(
+  tx: Transaction,
+  verdicts: readonly Verdict[],
+  now: Temporal.Instant,
+): Promise<void> {
+  if (verdicts.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    insert into node_registry.proof_verdicts (command_id, node_id, outcome, decided_at)
+    select *, ${instant(now)}
+    from unnest(
+      ${uuidArray(verdicts.map((verdict) => verdict.commandId))},
+      ${int8Array(verdicts.map((verdict) => verdict.nodeRowId))},
+      ${textArray(verdicts.map((verdict) => verdict.outcome))}
+    )`);
+}
+
+export async function readVerdicts(db: Connection, commandIds: readonly string[]): Promise<readonly Verdict[]> {
+  const rows = await db.any(sql.type(z.strictObject({ command_id: zUuid, node_id: zInt8, outcome: zOutcome }))`
+    select command_id, node_id, outcome
+    from node_registry.proof_verdicts
+    where command_id = any(${uuidArray(commandIds)})`);
+  return rows.map((row) => ({ commandId: row.command_id, nodeRowId: row.node_id, outcome: row.outcome }));
+}
+
+const zSuccesses = z.strictObject({ node_id: zInt8, rows: zInt8, successes: zInt8 });
+
+/**
+ * Takes out verdicts that are old enough, at most `limit`, and answers the successes among them by node, to be counted
+ * in the same transaction. Processes that do this at the same time take different rows.
+ */
+export async function takeOldVerdicts(
+  tx: Transaction,
+  decidedBefore: Temporal.Instant,
+  limit: number,
+): Promise<{ readonly taken: number; readonly successes: ReadonlyMap<bigint, number> }> {
+  const rows = await tx.any(sql.type(zSuccesses)`
+    with old as (
+      select command_id
+      from node_registry.proof_verdicts
+      where decided_at < ${instant(decidedBefore)}
+      order by command_id
+      limit ${limit}
+      for update skip locked
+    ), taken as (
+      delete from node_registry.proof_verdicts v using old where v.command_id = old.command_id
+      returning v.node_id, v.outcome
+    )
+    select node_id, count(*) as rows, count(*) filter (where outcome = 'proved') as successes
+    from taken
+    group by node_id
+    order by node_id`);
+  return {
+    taken: rows.reduce((sum, row) => sum + Number(row.rows), 0),
+    successes: new Map(rows.filter((row) => row.successes > 0n).map((row) => [row.node_id, Number(row.successes)])),
+  };
+}

@@ -1,0 +1,70 @@
+import type { Logger } from "#platform/log/logger.ts";
+import { type Outbox, transact } from "#platform/outbox/outbox.ts";
+import type { Pool } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { NodeRecord } from "../directory/node-record.ts";
+import type { NodeTable } from "../directory/node-table.ts";
+import type { ReputationRules } from "./reputation-config.ts";
+import { scoreNodes } from "./score-nodes.worker.ts";
+import { lockPending, markOtherFormulas } from "./standings.store.ts";
+
+const TICK_MS = 250;
+const PAGE = 500;
+
+export interface ScorerDeps {
+  readonly pool: Pool;
+  readonly outbox: Outbox;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly view: NodeTable;
+  readonly rules: ReputationRules;
+}
+
+export interface Scorer extends AsyncDisposable {
+  /** Scores now: after a commit of new evidence, so that placement knows within a moment. */
+  wake(): void;
+}
+
+/**
+ * Turns new evidence into scores, many nodes in one transaction; however many entries a node gets meanwhile, it changes
+ * once. Any number of processes may run it: each takes nodes that no other one holds. PostgreSQL's absence delays it.
+ */
+export function startScorer(deps: ScorerDeps): Scorer {
+  const stop = new AbortController();
+  const wakes = { up: new AbortController() };
+  let isChecked = false;
+
+  async function run(): Promise<void> {
+    while (!stop.signal.aborted) {
+      wakes.up = new AbortController();
+      try {
+        if (!isChecked) await markOtherFormulas(deps.pool, deps.rules.formula.name);
+        isChecked = true;
+        while ((await scorePending(deps)) === PAGE && !stop.signal.aborted);
+      } catch (error) {
+        deps.log.warn({ err: error }, "reputations cannot be computed, trying again");
+      }
+      await deps.clock.sleep(TICK_MS, AbortSignal.any([stop.signal, wakes.up.signal]));
+    }
+  }
+
+  const running = run();
+  return {
+    wake: () => wakes.up.abort(),
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+/** One page; answers how many nodes it scored. */
+export async function scorePending(deps: ScorerDeps): Promise<number> {
+  const { count, records } = await transact(deps, async (tx) => {
+    const stored = await lockPending(tx, PAGE);
+    const records: readonly NodeRecord[] = await scoreNodes(deps, tx, stored);
+    return { count: stored.length, records };
+  });
+  for (const record of records) deps.view.put(record);
+  return count;
+}
