@@ -23,6 +23,10 @@ export const gateway: Caller = {
 };
 export const admin: Caller = { kind: "user", userId: randomUUID(), sessionId: randomUUID(), isAdmin: true };
 
+export const noRegistry: UsageClient = {
+  getUserUsage: () => Promise.reject(new Error("there is no node-registry in this test")),
+};
+
 export function userCaller(userId: string): Caller {
   return { kind: "user", userId, sessionId: randomUUID(), isAdmin: false };
 }
@@ -58,7 +62,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     clock,
     log: createTestLogger("user-quota"),
     metrics: createMetrics("user-quota"),
-    registry: options.registry ?? { getUserUsage: () => Promise.reject(new Error("no registry in this test")) },
+    registry: options.registry ?? noRegistry,
     defaultQuotaBytes: options.defaultQuotaBytes ?? 10n * GiB,
   };
   const applyChunks = onChunkFacts(deps);
@@ -72,7 +76,10 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     clock,
     deps,
     as,
-    chunkEvents: (...events) => pool.transaction((tx) => applyChunks.apply(tx, events)),
+    chunkEvents: async (...events) => {
+      await pool.transaction((tx) => applyChunks.apply(tx, events));
+      applyChunks.afterCommit();
+    },
     userEvents,
     account: async (quotaBytes) => {
       const userId = randomUUID();
