@@ -41,13 +41,18 @@ async function ensureRole(client: pg.ClientBase, role: string): Promise<void> {
     const code: unknown = error instanceof Error ? Reflect.get(error, "code") : undefined;
     // Made in the meantime by a migration of another database of this server.
     if (code === "42710" || code === "23505") return;
-    if (code !== "42501") throw error;
-    throw new Error(
-      `this login may not create the role ${role}: let an administrator run "create role ${role}; ` +
-        `grant ${role} to <this login>", or run db:migrate with a login that has createrole`,
-      { cause: error },
-    );
+    throw explainDenial(error, role);
   }
+}
+
+function explainDenial(error: unknown, role: string): unknown {
+  if (!(error instanceof Error) || Reflect.get(error, "code") !== "42501") return error;
+  return new Error(
+    `this login may not make or take the role ${role}: let an administrator run "create role ${role}; ` +
+      `grant ${role} to <this login>" (without the create where it exists), or run db:migrate with a login that has ` +
+      "createrole",
+    { cause: error },
+  );
 }
 
 /** Since PostgreSQL 16, who creates a role administers it but does not yet have its rights. */
@@ -56,7 +61,12 @@ async function ensureMembership(client: pg.ClientBase, role: string): Promise<vo
     role,
   ]);
   const isSettable = rows[0]?.member === true && (await canSetRole(client, role));
-  if (!isSettable) await client.query(`grant ${pg.escapeIdentifier(role)} to current_user`);
+  if (isSettable) return;
+  try {
+    await client.query(`grant ${pg.escapeIdentifier(role)} to current_user`);
+  } catch (error) {
+    throw explainDenial(error, role);
+  }
 }
 
 async function canSetRole(client: pg.ClientBase, role: string): Promise<boolean> {

@@ -20,11 +20,14 @@ export function createTestLogger(name = "test") {
   return createLogger(name, process.env.TEST_LOG_LEVEL ?? "silent");
 }
 
-/** A database of the test's own with all schemas: `await using db = await createTestDatabase()`. Takes about 25 ms. */
-export async function createTestDatabase(): Promise<TestDatabase> {
+/**
+ * A database of the test's own with all schemas, or with none: `await using db = await createTestDatabase()`. Takes
+ * about 25 ms.
+ */
+export async function createTestDatabase(options: { isEmpty?: boolean } = {}): Promise<TestDatabase> {
   const server = inject("testServer");
   const name = `test_${randomBytes(6).toString("hex")}`;
-  await asSuperuser(`create database ${name} template ${server.template}`);
+  await asSuperuser(`create database ${name} template ${options.isEmpty ? "template1" : server.template}`);
   // A clone has no rights of its template on the level of the database.
   await asSuperuser(`revoke temporary on database ${name} from public`);
   const pools: Pool[] = [];
