@@ -46,6 +46,8 @@ create table node_registry.chunk_storage (
   node_id bigint not null,
   block_index integer not null,
   assigned_at timestamptz not null,
+  -- Assigned by repair, not for a client's upload: its confirmation is chunk.repaired, and no upload's end takes it away.
+  is_repair boolean not null default false,
   -- Null: assigned, not yet confirmed by the node.
   stored_at timestamptz,
   -- The node was shut out after it had confirmed: the replica does not count, unless the node returns and reports it.
