@@ -2,11 +2,18 @@ import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
 
-const devFile = z.object({ databaseUrl: z.string() });
-
 /** Says to a person what to do; commands print it without a stack. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
+}
+
+const devFile = z.object({ databaseUrl: z.string(), natsUrl: z.string() });
+
+/** What `npm start` wrote about the local installation. */
+function readDevFile(env: NodeJS.ProcessEnv): z.output<typeof devFile> | undefined {
+  const home = env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
+  const file = path.join(home, "dev.json");
+  return existsSync(file) ? devFile.parse(JSON.parse(readFileSync(file, "utf8"))) : undefined;
 }
 
 /**
@@ -15,13 +22,16 @@ export class UsageError extends Error {
  * @throws UsageError when there is neither.
  */
 export function databaseUrlOfCommand(env: NodeJS.ProcessEnv = process.env): string {
-  if (env.DATABASE_URL) return env.DATABASE_URL;
-  const home = env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
-  const file = path.join(home, "dev.json");
-  if (existsSync(file)) return devFile.parse(JSON.parse(readFileSync(file, "utf8"))).databaseUrl;
+  const url = env.DATABASE_URL || readDevFile(env)?.databaseUrl;
+  if (url !== undefined) return url;
   throw new UsageError(
     "no database: set DATABASE_URL=postgres://user:password@host:port/database, or start the local one with npm start",
   );
+}
+
+/** NATS_URL, or the local one unless DATABASE_URL points elsewhere. */
+export function natsUrlOfCommand(env: NodeJS.ProcessEnv = process.env): string | undefined {
+  return env.NATS_URL || (env.DATABASE_URL ? undefined : readDevFile(env)?.natsUrl);
 }
 
 /** Runs a command and turns its failure into one readable message and exit code 1. */

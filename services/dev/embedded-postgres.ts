@@ -67,7 +67,7 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
     const problem = await becomeReady(server, port, password);
     if (problem === undefined) {
       const database = options.database ?? "decentrastore";
-      await ensureDatabase(urlOf(port, password, "postgres"), database);
+      await ensureDatabase((name) => urlOf(port, password, name), database);
       return handleOf(server, port, urlOf(port, password, database));
     }
     // After kill -9 the orphaned backends hold the shared memory for a moment; a free port may be taken by another.
@@ -192,12 +192,20 @@ async function becomeReady(server: Server, port: number, password: string): Prom
   return readFileSync(server.logFile).subarray(server.logStart).toString().slice(-2_000);
 }
 
-async function ensureDatabase(url: string, database: string): Promise<void> {
+async function ensureDatabase(urlTo: (database: string) => string, database: string): Promise<void> {
+  const identifier = pg.escapeIdentifier(database);
+  const exists = await ask(urlTo("postgres"), `select from pg_database where datname = ${pg.escapeLiteral(database)}`);
+  if (exists) return;
+  await ask(urlTo("postgres"), `create database ${identifier}`);
+  await ask(urlTo(database), "create extension if not exists pg_stat_statements");
+}
+
+/** Whether there was a row. */
+async function ask(url: string, statement: string): Promise<boolean> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
   try {
-    const { rowCount } = await client.query("select from pg_database where datname = $1", [database]);
-    if (rowCount === 0) await client.query(`create database ${client.escapeIdentifier(database)}`);
+    return (await client.query(statement)).rowCount === 1;
   } finally {
     await client.end();
   }
