@@ -13,7 +13,7 @@ import { createThrottleKeys } from "./throttle/throttle-keys.ts";
 /** What the handlers need, from the configuration and from the keys in the database. */
 export async function createDeps(
   config: AuthConfig,
-  given: Pick<Deps, "pool" | "outbox" | "clock" | "log" | "metrics">,
+  given: Pick<Deps, "pool" | "outbox" | "clock" | "log" | "metrics" | "revocations">,
 ): Promise<Deps> {
   const sealing = createSealingKey(config.KEY_ENCRYPTION_KEY.reveal(), config.KEY_ENCRYPTION_KEY_PREVIOUS?.reveal());
   const keyDeps = { pool: given.pool, clock: given.clock, sealing };

@@ -1,3 +1,4 @@
+import type { Revocations } from "#platform/identity/revocations.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
@@ -6,9 +7,9 @@ import type { Clock } from "#platform/time/clock.ts";
 import type { HashPermits } from "./accounts/hash-permits.ts";
 import type { PasswordHasher } from "./accounts/password-hash.ts";
 import type { PasswordPolicy } from "./accounts/password-policy.ts";
-import type { Keyring } from "./keys/keyring.worker.ts";
 import type { RotationRules } from "./keys/rotation.ts";
 import type { SealingKey } from "./keys/sealing.ts";
+import type { Keyring } from "./keys/signing-key.ts";
 import type { RefreshTokens } from "./sessions/refresh-token.ts";
 import type { SessionRules } from "./sessions/session.ts";
 import type { ThrottleKeys } from "./throttle/throttle-keys.ts";
@@ -27,6 +28,8 @@ export interface Deps {
   readonly keyring: Keyring;
   readonly refreshTokens: RefreshTokens;
   readonly sessionRules: SessionRules;
+  /** Of this process's verifier: what was revoked here is refused here at once. */
+  readonly revocations: Revocations;
   readonly hasher: PasswordHasher;
   readonly permits: HashPermits;
   readonly passwordPolicy: PasswordPolicy;

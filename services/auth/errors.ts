@@ -41,3 +41,7 @@ export function lastAdmin(): RpcError {
 export function tokenInvalid(): RpcError {
   return authError(Code.Unauthenticated, "TOKEN_INVALID", "the access token is no longer valid");
 }
+
+export function serviceClientNotFound(): RpcError {
+  return authError(Code.NotFound, "SERVICE_CLIENT_NOT_FOUND", "no service client has this client_id");
+}

@@ -1,6 +1,5 @@
-import { AuthService } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
-import { TokenService } from "#gen/decentrastore/auth/v1/token_service_pb.ts";
-import { UserAdminService } from "#gen/decentrastore/auth/v1/user_admin_service_pb.ts";
+import { startRevocationFeed } from "#platform/identity/revocation-feed.worker.ts";
+import { createRevocations } from "#platform/identity/revocations.ts";
 import { createTokenVerifier } from "#platform/identity/token-verifier.ts";
 import type { RunningMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
@@ -12,19 +11,13 @@ import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
 import { startMaintenance } from "#platform/postgres/maintenance.worker.ts";
 import { openPool } from "#platform/postgres/pool.ts";
-import { implement } from "#platform/rpc/service.ts";
-import { unimplemented } from "#platform/rpc/unimplemented.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
-import { getCurrentUser } from "./accounts/get-current-user.rpc.ts";
-import { login } from "./accounts/login.rpc.ts";
-import { register } from "./accounts/register.rpc.ts";
 import type { AuthConfig } from "./config.ts";
 import { createDeps } from "./create-deps.ts";
-import type { Deps } from "./deps.ts";
-import { getJsonWebKeySet } from "./keys/get-json-web-key-set.rpc.ts";
+import { startHousekeeping } from "./housekeeping.worker.ts";
+import { keepKeysRotating } from "./keys/key-rotation.worker.ts";
 import { keySetAnswer } from "./keys/key-set.ts";
-import { createServiceClient } from "./service-clients/create-service-client.rpc.ts";
-import { issueServiceToken } from "./service-clients/issue-service-token.rpc.ts";
+import { authServices } from "./rpc-services.ts";
 
 /** Starts auth; disposing the answer is the whole clean stop. `signal` ends waiting during the start. */
 export async function startAuth(
@@ -50,19 +43,24 @@ export async function startAuth(
   await requireSchema(pool, "auth");
   const nats = stack.use(await connectNats({ url: config.NATS_URL.reveal(), name: "auth", log, signal }));
   const outbox = createOutbox("auth");
-  const deps = await createDeps(config, { pool, outbox, clock, log, metrics });
+  const revocations = createRevocations(clock);
+  const deps = await createDeps(config, { pool, outbox, clock, log, metrics, revocations });
   // What outlives a start that fails, or runs until the stop, hangs on the stack and not on the caller's signal.
   const ended = new AbortController();
   stack.defer(() => ended.abort());
   const shared = { pool, schema: "auth", clock, log, metrics, signal: ended.signal } as const;
   stack.use(startMaintenance(shared));
   stack.use(startRelay({ ...shared, nats, streams: ["USERS"], outbox }));
+  stack.use(await startRevocationFeed({ ...shared, nats, revocations }));
+  stack.use(keepKeysRotating(deps, ended.signal));
+  stack.use(startHousekeeping(deps, ended.signal));
 
   const verifier = createTokenVerifier({
     jwks: () => deps.keyring.published().map((key) => ({ ...key })),
     issuer: deps.issuer,
     clock,
     log,
+    isRevoked: revocations.isRevoked,
   });
   const service = stack.use(
     await serveService({
@@ -79,36 +77,4 @@ export async function startAuth(
   );
   const running = stack.move();
   return { addresses: service.addresses, [Symbol.asyncDispose]: () => running.disposeAsync() };
-}
-
-function authServices(deps: Deps) {
-  return [
-    implement(AuthService, {
-      register: register(deps),
-      login: login(deps),
-      getCurrentUser: getCurrentUser(deps),
-      refreshSession: unimplemented(AuthService.method.refreshSession),
-      logout: unimplemented(AuthService.method.logout),
-      changePassword: unimplemented(AuthService.method.changePassword),
-      listSessions: unimplemented(AuthService.method.listSessions),
-      revokeSession: unimplemented(AuthService.method.revokeSession),
-      revokeAllSessions: unimplemented(AuthService.method.revokeAllSessions),
-    }),
-    implement(TokenService, {
-      issueServiceToken: issueServiceToken(deps),
-      createServiceClient: createServiceClient(deps),
-      getJsonWebKeySet: getJsonWebKeySet(deps),
-      listServiceClients: unimplemented(TokenService.method.listServiceClients),
-      rotateServiceClientSecret: unimplemented(TokenService.method.rotateServiceClientSecret),
-      revokeServiceClient: unimplemented(TokenService.method.revokeServiceClient),
-    }),
-    implement(UserAdminService, {
-      listUsers: unimplemented(UserAdminService.method.listUsers),
-      getUser: unimplemented(UserAdminService.method.getUser),
-      setUserActive: unimplemented(UserAdminService.method.setUserActive),
-      setUserAdmin: unimplemented(UserAdminService.method.setUserAdmin),
-      deleteUser: unimplemented(UserAdminService.method.deleteUser),
-      listAuditEvents: unimplemented(UserAdminService.method.listAuditEvents),
-    }),
-  ];
 }

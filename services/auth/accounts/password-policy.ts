@@ -30,11 +30,11 @@ export function passwordProblem(
   if (password.includes("\0")) return "must not contain the character U+0000";
   if ([...password].length < policy.minLength) return `must have at least ${policy.minLength} characters`;
   const folded = nameKey(password);
-  if (isCommon(folded, policy.common)) return "is a common password or was part of a breach: choose another";
-  if (new Set(folded).size < 4) return "must not repeat a few characters only";
   for (const word of contextWords(user)) {
     if (isMadeOf(folded, word)) return "must not be made of your name or of the name of this service";
   }
+  if (isCommon(folded, policy.common)) return "is a common password or was part of a breach: choose another";
+  if (new Set(folded).size < 4) return "must not repeat a few characters only";
   return undefined;
 }
 

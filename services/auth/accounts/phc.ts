@@ -4,8 +4,10 @@ export type HashFormat =
   | { readonly kind: "bcrypt"; readonly cost: number }
   | { readonly kind: "unknown" };
 
-const ARGON2ID =
-  /^\$argon2id\$v=19\$m=(\d{1,10}),t=(\d{1,10}),p=(\d{1,3})(?:,data=[A-Za-z0-9+/]{1,43})?\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/;
+const ARGON2ID = /^\$argon2id\$v=19\$([a-z0-9=,A-Z+/]{1,80})\$[A-Za-z0-9+/]{11,86}\$[A-Za-z0-9+/]{22,86}$/;
+/** m, t and p in the order of the reference implementation or of Node's library, and the associated data. */
+const PARAMETERS =
+  /^m=(?<m>\d{1,10}),(?:t=(?<t>\d{1,10}),p=(?<p>\d{1,3})|p=(?<p>\d{1,3}),t=(?<t>\d{1,10}))(?:,data=.*)?$/;
 const BCRYPT = /^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/;
 
 /**
@@ -18,9 +20,9 @@ const bounds = {
 };
 
 export function hashFormatOf(stored: string): HashFormat {
-  const argon2 = ARGON2ID.exec(stored);
-  if (argon2 !== null) {
-    return { kind: "argon2id", memoryKib: Number(argon2[1]), passes: Number(argon2[2]), lanes: Number(argon2[3]) };
+  const argon2 = PARAMETERS.exec(ARGON2ID.exec(stored)?.[1] ?? "")?.groups;
+  if (argon2 !== undefined) {
+    return { kind: "argon2id", memoryKib: Number(argon2.m), passes: Number(argon2.t), lanes: Number(argon2.p) };
   }
   const bcrypt = BCRYPT.exec(stored);
   return bcrypt === null ? { kind: "unknown" } : { kind: "bcrypt", cost: Number(bcrypt[1]) };

@@ -59,12 +59,6 @@ export async function findUserByName(db: Connection, usernameKey: string): Promi
   return found ?? undefined;
 }
 
-export async function lockUserRow(tx: Connection, userId: string): Promise<UserRow | undefined> {
-  const found = await tx.maybeOne(sql.type(row)`
-    select ${columns} from auth.users where id = ${userId} for no key update`);
-  return found ?? undefined;
-}
-
 /**
  * The user after a login with a password that was right a moment ago, or undefined where the password has been changed
  * or the user deactivated since. A new hash replaces only the one that was checked.

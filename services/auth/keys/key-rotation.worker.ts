@@ -1,6 +1,8 @@
+import type { Logger } from "#platform/log/logger.ts";
 import type { Connection } from "#platform/postgres/pool.ts";
+import { recordAudit } from "../audit/audit.event.ts";
 import { planRotation, type RotationRules } from "./rotation.ts";
-import { type KeyDeps, newSigningKey } from "./signing-key.ts";
+import { type KeyDeps, type Keyring, newSigningKey } from "./signing-key.ts";
 import { deleteSigningKeys, insertSigningKey, lockSigningKeys, promoteNextKey } from "./signing-keys.store.ts";
 
 export interface RotationResult {
@@ -30,4 +32,40 @@ export async function rotateKeys(
     if (plan.drop.length > 0) await deleteSigningKeys(tx, plan.drop);
     return { promoted: plan.promote, dropped: plan.drop, tooEarlyMs: plan.tooEarlyMs };
   });
+}
+
+/** Between two looks at the keys: replicas sign with a key for at most this long after another one retired it. */
+const RELOAD_MS = 15_000;
+
+/** Rotates the keys when they are due, and reads what other replicas or `auth:rotate-keys` did. */
+export function keepKeysRotating(
+  deps: KeyDeps & { readonly keyring: Keyring; readonly rotationRules: RotationRules; readonly log: Logger },
+  signal: AbortSignal,
+): AsyncDisposable {
+  const stop = new AbortController();
+  const ended = AbortSignal.any([signal, stop.signal]);
+  const step = async () => {
+    try {
+      const rotated = await rotateKeys(deps, deps.rotationRules, {
+        onPromoted: (tx) =>
+          recordAudit(tx, deps.clock, { type: "ROTATE_SIGNING_KEY", actorId: "system", reason: "by schedule" }),
+      });
+      await deps.keyring.reload();
+      if (rotated.promoted) deps.log.info({ key: deps.keyring.current().keyId }, "another key signs from now on");
+    } catch (error) {
+      deps.log.warn({ err: error }, "the signing keys could not be read, trying again");
+    }
+  };
+  const running = (async () => {
+    while (!ended.aborted) {
+      await deps.clock.sleep(RELOAD_MS * (0.8 + Math.random() * 0.4), ended);
+      if (!ended.aborted) await step();
+    }
+  })();
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await running;
+    },
+  };
 }

@@ -2,17 +2,8 @@ import { createPrivateKey, randomBytes } from "node:crypto";
 import { rotateKeys } from "./key-rotation.worker.ts";
 import type { RotationRules } from "./rotation.ts";
 import { secretFor } from "./secrets.store.ts";
-import { type KeyDeps, type PublicJwk, type SigningKey, signingKeyPurpose } from "./signing-key.ts";
+import { type KeyDeps, type Keyring, type PublicJwk, type SigningKey, signingKeyPurpose } from "./signing-key.ts";
 import { listSigningKeys, type SigningKeyRow } from "./signing-keys.store.ts";
-
-/** The signing keys as this process last read them. */
-export interface Keyring {
-  current(): SigningKey;
-  /** Also the previous ones, for repeating an answer to the byte. */
-  find(keyId: string): SigningKey | undefined;
-  published(): readonly PublicJwk[];
-  reload(): Promise<void>;
-}
 
 /** Reads the keys, and makes the first ones in an empty database. */
 export async function openKeyring(deps: KeyDeps, rules: RotationRules): Promise<Keyring> {

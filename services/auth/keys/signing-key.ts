@@ -20,6 +20,15 @@ export interface PublicJwk {
   readonly use: "sig";
 }
 
+/** The signing keys as this process last read them. */
+export interface Keyring {
+  current(): SigningKey;
+  /** Also the previous ones, for repeating an answer to the byte. */
+  find(keyId: string): SigningKey | undefined;
+  published(): readonly PublicJwk[];
+  reload(): Promise<void>;
+}
+
 export interface KeyDeps {
   readonly pool: Pool;
   readonly sealing: SealingKey;

@@ -1,6 +1,6 @@
 import type { Clock } from "#platform/time/clock.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
-import type { Keyring } from "../keys/keyring.worker.ts";
+import type { Keyring } from "../keys/signing-key.ts";
 import type { ClientInfo } from "./client-info.ts";
 import { idleExpiry, type SessionRules, tokenIssuedAt } from "./session.ts";
 import type { SessionRow } from "./sessions.store.ts";

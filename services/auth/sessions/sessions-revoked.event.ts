@@ -1,4 +1,5 @@
 import { UserSessionsRevokedSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
+import type { RevocationNotice } from "#platform/identity/revocations.ts";
 import { newEvent, type Outbox } from "#platform/outbox/outbox.ts";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
@@ -19,6 +20,12 @@ const SESSIONS_PER_EVENT = 1_000;
 /** The longest that a verifier takes a token after its end, and then some. */
 const SLACK_SECONDS = 60;
 
+export interface EndedSessions {
+  readonly sessions: readonly SessionRow[];
+  /** For this process's own verifier after the commit; undefined where nothing ended. */
+  readonly notice: RevocationNotice | undefined;
+}
+
 /**
  * Ends sessions and tells every verifier, in the caller's transaction. Takes the user's lock first, so that a login or
  * a refresh that runs at the same time is either ended here or was made after. Nothing happens where none lives.
@@ -29,12 +36,12 @@ export async function endSessions(
   userId: string,
   choice: SessionChoice,
   reason: RevocationReason,
-): Promise<readonly SessionRow[]> {
+): Promise<EndedSessions> {
   const user = await lockUser(tx, userId);
-  if (user === undefined) return [];
+  if (user === undefined) return { sessions: [], notice: undefined };
   const now = deps.clock.now();
   const ended = await revokeSessions(tx, userId, choice, reason, now);
-  if (ended.length === 0) return ended;
+  if (ended.length === 0) return { sessions: [], notice: undefined };
   const until = validAfter(
     now,
     ended.map((session) => session.tokenIssuedAt),
@@ -46,7 +53,25 @@ export async function endSessions(
     const event = { userId, validAfter: toTimestamp(until), sessionIds: [...sessionIds], reason };
     await deps.outbox.append(tx, [newEvent(UserSessionsRevokedSchema, at, event)]);
   }
-  return ended;
+  const sessionIds = choice === "all" ? [] : ended.map((session) => session.sessionId);
+  return { sessions: ended, notice: { userId, sessionIds, validAfter: until } };
+}
+
+/**
+ * Ends all sessions of a user whom the caller deactivates or deletes, and who has an event of its own for it. Returns
+ * the `valid_after` of that event. The caller has the user's lock.
+ */
+export async function endAllSessions(
+  tx: Connection,
+  clock: Clock,
+  userId: string,
+  reason: "deactivated" | "deleted",
+): Promise<Temporal.Instant> {
+  const user = await lockUser(tx, userId);
+  const now = clock.now();
+  const ended = await revokeSessions(tx, userId, "all", reason, now);
+  const issued = ended.map((session) => session.tokenIssuedAt);
+  return validAfter(now, issued, user?.validAfter ?? null);
 }
 
 /** Sessions whose last token has ended need no telling: nobody accepts it any more. One event is sent in any case. */

@@ -2,7 +2,7 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { TokensSchema } from "#gen/decentrastore/auth/v1/tokens_pb.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import { signUserToken } from "../keys/access-token.ts";
-import type { Keyring } from "../keys/keyring.worker.ts";
+import type { Keyring } from "../keys/signing-key.ts";
 import type { RefreshTokens } from "./refresh-token.ts";
 import type { SessionRow } from "./sessions.store.ts";
 

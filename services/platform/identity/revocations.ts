@@ -1,0 +1,66 @@
+import type { Clock } from "#platform/time/clock.ts";
+import type { TokenClaims } from "./token-verifier.ts";
+
+/** Tokens that are refused before they end. */
+export interface RevocationNotice {
+  readonly userId: string;
+  /** Empty: all of the user's. */
+  readonly sessionIds: readonly string[];
+  /** Tokens issued at or before it are refused. */
+  readonly validAfter: Temporal.Instant;
+}
+
+/**
+ * The "valid after" map of a verifier: what it refuses although signature and expiry are good. Filled by a
+ * `RevocationFeed`, and in auth itself at once.
+ */
+export interface Revocations {
+  add(notice: RevocationNotice): void;
+  /** For `createTokenVerifier`; two map look-ups. */
+  readonly isRevoked: (claims: Pick<TokenClaims, "sub" | "sid" | "iat">) => boolean;
+  /** Entries held at the moment. */
+  size(): number;
+}
+
+/**
+ * How long a notice is of use: no user token lives longer than 5 minutes, and clocks differ by seconds. This also
+ * bounds the memory: about 200 bytes for each revocation of the last minutes.
+ */
+export const NOTICE_LIFE_MS = 15 * 60_000;
+
+export function createRevocations(clock: Clock): Revocations {
+  const users = new Map<string, number>();
+  const sessions = new Map<string, number>();
+
+  const raise = (entries: Map<string, number>, id: string, validAfterMs: number) => {
+    const before = entries.get(id) ?? Number.NEGATIVE_INFINITY;
+    // Deleted first, so that the map stays in the order of the last change and old entries are at its head.
+    entries.delete(id);
+    entries.set(id, Math.max(before, validAfterMs));
+  };
+
+  return {
+    add: ({ userId, sessionIds, validAfter }) => {
+      const oldestMs = clock.now().epochMilliseconds - NOTICE_LIFE_MS;
+      forgetBefore(users, oldestMs);
+      forgetBefore(sessions, oldestMs);
+      const validAfterMs = validAfter.epochMilliseconds;
+      if (validAfterMs < oldestMs) return;
+      if (sessionIds.length === 0) raise(users, userId, validAfterMs);
+      for (const sessionId of sessionIds) raise(sessions, sessionId, validAfterMs);
+    },
+    isRevoked: ({ sub, sid, iat }) => {
+      const issuedMs = iat * 1_000;
+      return issuedMs <= (users.get(sub) ?? -1) || issuedMs <= (sessions.get(sid) ?? -1);
+    },
+    size: () => users.size + sessions.size,
+  };
+}
+
+/** Looks only at the head: what comes late and old stays until it gets there. */
+function forgetBefore(entries: Map<string, number>, oldestMs: number): void {
+  for (const [id, validAfterMs] of entries) {
+    if (validAfterMs >= oldestMs) return;
+    entries.delete(id);
+  }
+}
