@@ -33,10 +33,11 @@ export async function runConsumerSession(context: ConsumerContext): Promise<void
     ...{ stream, durable, maxAckPending },
     ...(filterSubject === undefined ? {} : { filterSubject }),
   });
-  const latch = createLatch(clock);
+  const over = AbortSignal.any([context.lease.signal, doubt.signal]);
+  const latch = createLatch(over);
   const onLost = (reason: string) => doubt.abort(new Error(reason));
   using pull = startPull({ nats, stream, durable, capacity, clock, onDelivery: latch.notify, onLost });
-  await new ConsumerSession(context, pull, latch).run();
+  await new ConsumerSession(context, pull, latch).run(over);
 }
 
 class ConsumerSession {
@@ -54,10 +55,9 @@ class ConsumerSession {
     this.#latch = latch;
   }
 
-  async run(): Promise<void> {
+  async run(over: AbortSignal): Promise<void> {
     const { options, metrics, lease, doubt } = this.#context;
     const { clock, durable, log, maxBatch = 500 } = options;
-    const over = AbortSignal.any([lease.signal, doubt.signal]);
     while (!over.aborted && lease.isHeld()) {
       try {
         const room = this.#parking.size < MAX_PARKED;
@@ -68,7 +68,7 @@ class ConsumerSession {
         metrics.parked.set({ consumer: durable }, this.#parking.size);
         if (room && this.#pull.buffered > 0) continue;
         const idleMs = Math.min(1_000, this.#parking.nextAt() - clock.monotonicMs());
-        await this.#latch.wait(Math.max(1, idleMs), over);
+        await this.#latch.wait(Math.max(1, idleMs));
       } catch (error) {
         if (over.aborted) return;
         // Nothing is acknowledged, so what was taken comes again after the consumer is set up anew.

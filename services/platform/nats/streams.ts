@@ -75,12 +75,13 @@ export function streamConfig(
   };
 }
 
+const byPrefix = Object.entries(streamDefinitions).flatMap(([name, { subjects }]) =>
+  isStreamName(name) ? subjects.map((pattern) => ({ name, pattern, prefix: pattern.replace(/[*>]$/, "") })) : [],
+);
+
 /** The stream that keeps this subject, by the definitions above. */
 export function streamOf(subject: string): StreamName | undefined {
-  for (const [name, { subjects }] of Object.entries(streamDefinitions)) {
-    if (subjects.some((pattern) => subjectMatches(pattern, subject))) return isStreamName(name) ? name : undefined;
-  }
-  return undefined;
+  return byPrefix.find(({ prefix, pattern }) => subject.startsWith(prefix) && subjectMatches(pattern, subject))?.name;
 }
 
 export function isStreamName(name: string): name is StreamName {

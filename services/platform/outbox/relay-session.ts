@@ -4,7 +4,7 @@ import { createPublisher, type Publisher, type PublishOutcome } from "#platform/
 import { isStreamName, type StreamName, streamOf } from "#platform/nats/streams.ts";
 import { createBackoffs } from "./backoffs.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
-import { markPublished, type OutboxRow, readUnpublished, type Stored } from "./relay.store.ts";
+import { markPublished, type OutboxRow, readBacklog, readUnpublished, type Stored } from "./relay.store.ts";
 import type { RelayOptions } from "./relay.worker.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
 import { createSendQueue } from "./send-queue.ts";
@@ -33,11 +33,12 @@ export interface SessionContext {
 /** Publishes until the lease is lost, the process stops (what is in flight is then waited for and marked), or doubt. */
 export async function runRelaySession(context: SessionContext): Promise<void> {
   using publisher = createPublisher(context.options);
-  const latch = createLatch(context.options.clock);
+  const over = AbortSignal.any([context.lease.signal, context.doubt.signal]);
+  const latch = createLatch(over);
   await using session = new RelaySession(context, publisher, latch);
   using stack = new DisposableStack();
   stack.defer(context.options.outbox.onWake(() => session.wake()));
-  await session.run();
+  await session.run(over);
 }
 
 class RelaySession implements AsyncDisposable {
@@ -50,6 +51,7 @@ class RelaySession implements AsyncDisposable {
   readonly #highest = new Map<string, number>();
   #acknowledged: Stored[] = [];
   #isWoken = true;
+  #hasBacklog = false;
   #nextPollAt = 0;
   #readNotBefore = 0;
   #markNotBefore = 0;
@@ -68,14 +70,13 @@ class RelaySession implements AsyncDisposable {
     this.#latch.notify();
   }
 
-  async run(): Promise<void> {
+  async run(over: AbortSignal): Promise<void> {
     const { lease, doubt } = this.#context;
-    const over = AbortSignal.any([lease.signal, doubt.signal]);
     while (!over.aborted && lease.isHeld() && !this.#isDeposed) {
       this.#send();
       this.#read();
       this.#mark(MARK_AFTER_MS);
-      await this.#latch.wait(this.#idleMs(), over);
+      await this.#latch.wait(this.#idleMs());
     }
     if (this.#isDeposed) throw new NotLeadingError("another relay leads");
     if (!doubt.signal.aborted && lease.isHeld()) await this.#finish();
@@ -170,15 +171,18 @@ class RelaySession implements AsyncDisposable {
     this.#nextPollAt = now + (options.pollMs ?? 75);
     if (pausedKeys.length >= MAX_PAUSED_KEYS) return;
     try {
-      const rows = await readUnpublished(options.pool, options.schema, {
+      const read = this.#hasBacklog ? readBacklog : readUnpublished;
+      const limit = Math.min(READ_LIMIT, MAX_HELD - this.#queue.size);
+      const rows = await read(options.pool, options.schema, {
         held: this.#queue.heldIds(),
         pausedKeys,
         pausedPrefixes: subjectPrefixes(pausedStreams),
-        limit: Math.min(READ_LIMIT, MAX_HELD - this.#queue.size),
+        limit,
       });
+      this.#hasBacklog = rows.length === limit;
       this.#queue.add(rows.filter((row) => this.#mayGo(row)));
       const took = this.#now() - now;
-      if (rows.length > READ_LIMIT / 2) this.#isWoken = true;
+      if (this.#hasBacklog) this.#isWoken = true;
       else this.#readNotBefore = now + READ_SPACING_MS;
       // Behind a full stream or a paused key the reading skips what waits: the longer that takes, the rarer it is.
       this.#nextPollAt = Math.max(this.#nextPollAt, now + 10 * took);
@@ -227,11 +231,10 @@ class RelaySession implements AsyncDisposable {
   /** The clean stop: nothing new goes out, what is under way is waited for and marked. */
   async #finish(): Promise<void> {
     const deadline = this.#now() + STOP_PATIENCE_MS;
-    const never = new AbortController().signal;
     const isBusy = () => this.#publisher.inFlight() + this.#acknowledged.length > 0 || this.#marking !== undefined;
     while (isBusy() && this.#now() < deadline && !this.#isDeposed && this.#context.lease.isHeld()) {
       this.#mark(0);
-      await this.#latch.wait(50, never);
+      await this.#latch.wait(50);
     }
   }
 

@@ -1,7 +1,7 @@
 import { z } from "zod";
-import type { Connection } from "#platform/postgres/pool.ts";
+import type { Connection, Pool } from "#platform/postgres/pool.ts";
 import { instant, sql, textArray, zInstant, zInt8 } from "#platform/postgres/sql.ts";
-import { RELAY_LEASE } from "./relay.store.ts";
+import { preferIndexOrder, RELAY_LEASE } from "./relay.store.ts";
 
 const zKnownStream = z.strictObject({ created_at: zInstant, last_sequence: zInt8 });
 
@@ -49,14 +49,14 @@ const zMoved = z.strictObject({ last_id: zInt8.nullable(), moved: zInt8 });
  * publishes them again; answers the last id, or undefined when none is left.
  */
 export async function unpublish(
-  db: Connection,
+  pool: Pool,
   schema: string,
   filter: RepublishFilter,
   page: { afterId: bigint; limit: number },
 ): Promise<{ lastId: bigint; moved: number } | undefined> {
   const { prefixes, afterSequence, since } = filter;
   const none = sql.fragment``;
-  const { last_id, moved } = await db.one(sql.type(zMoved)`
+  const statement = sql.type(zMoved)`
     with page as (
       select id, created_at from ${sql.identifier([schema, "outbox"])}
       where published_at is not null and id > ${page.afterId}
@@ -75,6 +75,10 @@ export async function unpublish(
       from page where outbox.id = page.id and outbox.created_at = page.created_at
       returning outbox.id
     )
-    select max(id) as last_id, count(*) as moved from moved`);
+    select max(id) as last_id, count(*) as moved from moved`;
+  const { last_id, moved } = await pool.transaction(async (tx) => {
+    await preferIndexOrder(tx);
+    return await tx.one(statement);
+  });
   return last_id === null ? undefined : { lastId: last_id, moved: Number(moved) };
 }
