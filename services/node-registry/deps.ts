@@ -1,5 +1,9 @@
 import type { Client, ServiceImpl } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
+import type {
+  ExplainNodeResponse,
+  GetNetworkStatsResponse,
+} from "#gen/decentrastore/node_registry/v1/node_directory_service_pb.ts";
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import type { Logger } from "#platform/log/logger.ts";
@@ -9,6 +13,7 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRegistryConfig } from "./config.ts";
+import type { NodeRecord } from "./directory/node-record.ts";
 import type { NodeTable } from "./directory/node-table.ts";
 
 /** What every room of the node-registry is built on: a plain object, made once in `service.ts`. */
@@ -33,6 +38,23 @@ export type NodeChunkRpcs = Pick<
   "reportStoredChunks" | "reportDeletedChunks" | "reportLostChunks" | "reportChunkDigests" | "reportBucket"
 >;
 
+export type NodeExplanation = Pick<
+  ExplainNodeResponse,
+  | "brokenRules"
+  | "assignedBytes"
+  | "confirmedChunkCount"
+  | "assignedChunkCount"
+  | "deletingChunkCount"
+  | "openChallenges"
+  | "digestDiffersSince"
+  | "reputation"
+>;
+
+export type ChunkStats = Pick<
+  GetNetworkStatsResponse,
+  "chunkCount" | "chunkBytes" | "underReplicatedChunkCount" | "lostChunkCount"
+>;
+
 /** What the chunk rooms bring to the service: `createChunkRooms(deps)` in chunks/chunk-rooms.ts. */
 export interface ChunkRooms {
   /** Services on the internal port (ChunkService). */
@@ -48,6 +70,10 @@ export interface ChunkRooms {
     nodeId: string,
     figures: { readonly chunkCount: bigint; readonly chunkDigest: Uint8Array | undefined },
   ): void;
+  /** What ExplainNode says about the node's chunks, proofs and reputation. */
+  explainNode?(node: NodeRecord): Promise<Partial<NodeExplanation>>;
+  /** The chunk figures of GetNetworkStats. */
+  networkStats?(): Promise<Partial<ChunkStats>>;
   /** Starts the loops of the chunk rooms (expiry, release, event consumption, ...). */
   startWorkers(signal: AbortSignal): Promise<AsyncDisposable>;
 }

@@ -4,16 +4,22 @@ import { NodeDirectoryService } from "#gen/decentrastore/node_registry/v1/node_d
 import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { implement, type RpcService } from "#platform/rpc/service.ts";
 import { unimplemented } from "#platform/rpc/unimplemented.ts";
-import type { Deps } from "./deps.ts";
+import type { ChunkRooms, Deps } from "./deps.ts";
 import { getNode } from "./directory/get-node.rpc.ts";
 import { listNodes } from "./directory/list-nodes.rpc.ts";
+import { setNodeState } from "./directory/set-node-state.rpc.ts";
+import { type WatchDeps, watchNodes } from "./directory/watch-nodes.rpc.ts";
 import { createJoinToken } from "./enrollment/create-join-token.rpc.ts";
+import { deregister } from "./enrollment/deregister.rpc.ts";
 import { enrollNode } from "./enrollment/enroll-node.rpc.ts";
 import type { EnrollmentDeps } from "./enrollment/enrollment-deps.ts";
 import { renewCertificate } from "./enrollment/renew-certificate.rpc.ts";
 import { revokeJoinToken } from "./enrollment/revoke-join-token.rpc.ts";
+import { explainNode } from "./liveness/explain-node.rpc.ts";
+import { getNetworkStats } from "./liveness/get-network-stats.rpc.ts";
 import { heartbeat } from "./liveness/heartbeat.rpc.ts";
 import type { HeartbeatDeps } from "./liveness/heartbeats.ts";
+import { resumeSweep } from "./liveness/resume-sweep.rpc.ts";
 import { streamHeartbeats } from "./liveness/stream-heartbeats.rpc.ts";
 
 export function enrollmentService(deps: EnrollmentDeps): RpcService {
@@ -25,17 +31,16 @@ export function enrollmentService(deps: EnrollmentDeps): RpcService {
   return implement(EnrollmentService, rpcs);
 }
 
-export function directoryService(deps: Deps): RpcService {
-  const { method } = NodeDirectoryService;
+export function directoryService(deps: Deps & WatchDeps & { readonly chunkRooms: ChunkRooms }): RpcService {
   const rpcs = {
     getNode: getNode(deps),
     listNodes: listNodes(deps),
-    watchNodes: unimplemented(method.watchNodes),
-    getNetworkStats: unimplemented(method.getNetworkStats),
-    setNodeState: unimplemented(method.setNodeState),
-    resetReputation: unimplemented(method.resetReputation),
-    resumeSweep: unimplemented(method.resumeSweep),
-    explainNode: unimplemented(method.explainNode),
+    watchNodes: watchNodes(deps),
+    getNetworkStats: getNetworkStats(deps),
+    setNodeState: setNodeState(deps),
+    resetReputation: unimplemented(NodeDirectoryService.method.resetReputation),
+    resumeSweep: resumeSweep(deps),
+    explainNode: explainNode(deps),
   } satisfies ServiceImpl<typeof NodeDirectoryService>;
   return implement(NodeDirectoryService, rpcs);
 }
@@ -48,7 +53,7 @@ export function nodeService(deps: HeartbeatDeps & EnrollmentDeps): RpcService {
     ...deps.chunkRooms.nodeRpcs,
     submitStorageProof: unimplemented(NodeService.method.submitStorageProof),
     renewCertificate: renewCertificate(deps),
-    deregister: unimplemented(NodeService.method.deregister),
+    deregister: deregister(deps),
   } satisfies ServiceImpl<typeof NodeService>;
   return implement(NodeService, rpcs, { highRate: ["heartbeat", "reportStoredChunks"] });
 }

@@ -18,6 +18,7 @@ import { createChunkRooms } from "./chunk-rooms.ts";
 import type { NodeRegistryConfig } from "./config.ts";
 import type { ChunkRooms, Deps } from "./deps.ts";
 import { type Directory, startDirectory } from "./directory/directory.ts";
+import { startDirectoryUpkeep } from "./directory/upkeep.worker.ts";
 import { openAuthorities } from "./enrollment/authorities.ts";
 import { keepEdgeCertificates, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
 import { startLiveness } from "./liveness/start-liveness.ts";
@@ -25,6 +26,8 @@ import { directoryService, enrollmentService, nodeService } from "./rpcs.ts";
 
 const SCHEMA = "node_registry";
 const MAX_EDGE_MESSAGE_BYTES = 4 * 1024 * 1024;
+/** The default of REPUTATION_PROBATION_BELOW. */
+const PROBATION_BELOW = 0.7;
 const QUOTA_TIMEOUT_MS = 5_000;
 
 export interface NodeRegistryParts {
@@ -61,6 +64,7 @@ export async function startNodeRegistry(
   const directory = stack.use(await startDirectory({ pool, clock, log, figuresPeriodMs }, ended.signal));
   const base = { config, instanceId: randomUUID(), pool, outbox, clock, random: Math.random, log, metrics, userQuota };
   const deps: Deps = { ...base, view: directory.view };
+  stack.use(startDirectoryUpkeep({ ...deps, probationBelow: PROBATION_BELOW }, ended.signal));
   const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps);
   stack.use(await chunkRooms.startWorkers(ended.signal));
   const verifier = parts.verifier ?? authVerifier(config, clock, log);
@@ -141,7 +145,11 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     log,
     metrics,
     clock,
-    services: [enrollmentService({ ...deps, authorities }), directoryService(deps), ...chunkRooms.services],
+    services: [
+      enrollmentService({ ...deps, authorities }),
+      directoryService({ ...deps, chunkRooms, ring: rooms.directory.ring }),
+      ...chunkRooms.services,
+    ],
     verifier: rooms.verifier,
     readiness: {
       database: () => requireSchema(pool, SCHEMA),

@@ -11,8 +11,6 @@ export const KEPT_CHANGES = 100_000;
 export interface Directory extends AsyncDisposable {
   readonly view: NodeTable;
   readonly ring: ChangeRing;
-  /** Reads the change log now: after a commit of one's own, so that watchers hear of it at once. */
-  wake(): void;
   /** Tells how many processes write leases; with more than one, figures of the others' nodes are read from time to time. */
   sharesWith(aliveCount: () => number): void;
 }
@@ -38,7 +36,6 @@ export async function startDirectory(
   return {
     view,
     ring,
-    wake: () => follower.wake(),
     sharesWith: (count) => {
       aliveCount = count;
     },

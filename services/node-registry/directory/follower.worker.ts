@@ -20,23 +20,20 @@ export interface FollowerDeps {
   figuresPeriodMs(): number | undefined;
 }
 
-export interface Follower extends AsyncDisposable {
-  /** Reads the log now instead of at the next poll. */
-  wake(): void;
-}
-
 /**
  * Keeps the view and the ring of this process up to date with the directory's change log: one indexed query every 250 ms
- * whatever the number of watchers. Resolves once the view is complete. An outage of PostgreSQL only delays it.
+ * whatever the number of watchers, and at once after a change of this process's own. Resolves once the view is complete. An outage of PostgreSQL only delays it.
  */
-export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<Follower> {
+export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<AsyncDisposable> {
   await loadView(deps);
   const stop = new AbortController();
   const ending = AbortSignal.any([signal, stop.signal]);
-  const wakes = { up: new AbortController() };
+  const wakes: Wakes = { up: new AbortController(), isFollowing: false };
+  deps.view.onPut((record) => {
+    if (!wakes.isFollowing && record.revision > deps.ring.head) wakes.up.abort();
+  });
   const running = follow(deps, ending, wakes);
   return {
-    wake: () => wakes.up.abort(),
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await running;
@@ -64,12 +61,18 @@ async function loadView(deps: FollowerDeps): Promise<void> {
   }
 }
 
-async function follow(deps: FollowerDeps, signal: AbortSignal, wakes: { up: AbortController }): Promise<void> {
+interface Wakes {
+  up: AbortController;
+  /** Whether what is put into the view comes from the log itself. */
+  isFollowing: boolean;
+}
+
+async function follow(deps: FollowerDeps, signal: AbortSignal, wakes: Wakes): Promise<void> {
   const cursor = { figuresAfter: 0n };
   while (!signal.aborted) {
     try {
       wakes.up = new AbortController();
-      const isMore = await followOnce(deps);
+      const isMore = await followOnce(deps, wakes);
       await refreshFigures(deps, cursor);
       if (isMore) continue;
     } catch (error) {
@@ -79,12 +82,14 @@ async function follow(deps: FollowerDeps, signal: AbortSignal, wakes: { up: Abor
   }
 }
 
-async function followOnce(deps: FollowerDeps): Promise<boolean> {
+async function followOnce(deps: FollowerDeps, wakes: Wakes): Promise<boolean> {
   const rows = await selectChangesAfter(deps.pool, deps.ring.head, PAGE);
   const last = rows.at(-1);
   if (last === undefined) return false;
   const records = await selectNodeRecords(deps.pool, [...new Set(rows.map((row) => row.node_row_id))]);
+  wakes.isFollowing = true;
   for (const record of records) deps.view.put(record);
+  wakes.isFollowing = false;
   deps.view.advance(last.revision);
   for (const row of rows) deps.ring.push({ revision: row.revision, nodeId: row.node_id, node: row.node });
   deps.ring.notify();
