@@ -1,6 +1,8 @@
 import { loadConfig } from "#platform/config/load-config.ts";
 import { serviceConfigShape } from "#platform/config/service-config.ts";
 import { duration, flag, integer, port, stringList } from "#platform/config/types.ts";
+import { proofConfigShape } from "./proofs/proof-config.ts";
+import { reputationConfigShape } from "./reputation/reputation-config.ts";
 
 const shape = {
   ...serviceConfigShape("node-registry"),
@@ -17,6 +19,8 @@ const shape = {
   /** How long a new node counts as new: placement gives such nodes a small share. */
   NODE_PROBATION_PERIOD: duration().default(24 * 3_600_000),
   NODE_CERTIFICATE_TTL: duration({ min: 60_000, max: 365 * 86_400_000 }).default(30 * 86_400_000),
+  ...proofConfigShape,
+  ...reputationConfigShape,
 };
 
 export type NodeRegistryConfig = ReturnType<typeof loadNodeRegistryConfig>;

@@ -2,9 +2,6 @@
 set local lock_timeout = '5s';
 set local statement_timeout = '60s';
 
--- Marks assignments that make good a lost replica: their confirmation is chunk.repaired and charges nobody.
-alter table node_registry.chunk_storage add column if not exists is_repair boolean not null default false;
-
 -- A repair ends with its assignment: confirmed, released, or given up at the deadline so that another node is chosen.
 create table node_registry.chunk_repairs (
   chunk_hash node_registry.sha256 not null,

@@ -107,20 +107,21 @@ export async function countOpenChallenges(db: Connection, nodeRowId: bigint): Pr
 const zStale = z.strictObject({ command_id: zUuid, node_id: zInt8 });
 
 /**
- * Challenges whose replica does not count any more (released, reported lost by the node itself) or whose node has left:
- * nothing will answer them. One pass over the open ones.
+ * Challenges whose replica does not count any more (released, or reported lost by the node itself) or whose node has
+ * left: nothing will answer them. One pass over the open ones.
  */
 export async function findStaleChallenges(
   db: Connection,
   limit: number,
-): Promise<readonly { commandId: string; nodeRowId: bigint }[]> {
+): Promise<readonly { readonly commandId: string; readonly nodeRowId: bigint }[]> {
   const rows = await db.any(sql.type(zStale)`
     select p.command_id, p.node_id
     from node_registry.proof_challenges p
     join node_registry.storage_nodes n on n.id = p.node_id
+    join node_registry.chunks c on c.chunk_hash = p.chunk_hash
     left join node_registry.chunk_storage s
       on s.chunk_hash = p.chunk_hash and s.node_id = p.node_id and s.stored_at is not null
-    where s.chunk_hash is null or n.state in ('disqualified', 'deregistered')
+    where s.chunk_hash is null or c.generation <> p.generation or n.state in ('disqualified', 'deregistered')
     order by p.command_id
     limit ${limit}`);
   return rows.map((row) => ({ commandId: row.command_id, nodeRowId: row.node_id }));

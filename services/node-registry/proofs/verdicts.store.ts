@@ -50,7 +50,7 @@ export async function takeOldVerdicts(
     with old as (
       select command_id
       from node_registry.proof_verdicts
-      where decided_at < ${instant(decidedBefore)}
+      where decided_at < ${instant(decidedBefore)} and command_id < ${firstIdAfter(decidedBefore)}::uuid
       order by command_id
       limit ${limit}
       for update skip locked
@@ -66,4 +66,10 @@ export async function takeOldVerdicts(
     taken: rows.reduce((sum, row) => sum + Number(row.rows), 0),
     successes: new Map(rows.filter((row) => row.successes > 0n).map((row) => [row.node_id, Number(row.successes)])),
   };
+}
+
+/** Ids carry the time of the question, which is before that of the verdict: the index then ends the search. */
+function firstIdAfter(instant: Temporal.Instant): string {
+  const hex = instant.epochMilliseconds.toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-ffff-ffff-ffffffffffff`;
 }

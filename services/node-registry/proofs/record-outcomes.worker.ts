@@ -1,0 +1,192 @@
+import type { Outbox } from "#platform/outbox/outbox.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
+import type { Pair } from "../chunks/replicas.store.ts";
+import { pairKey } from "../chunks/report-outcomes.ts";
+import type { NodeTable } from "../directory/node-table.ts";
+import type { Challenge, Outcome } from "./challenge.ts";
+import { deleteChallenges, lockChallenges } from "./challenges.store.ts";
+import { type Consequence, consequenceOf } from "./consequence.ts";
+import {
+  clearStrikes,
+  doubtRoots,
+  findWitnessed,
+  markVerified,
+  type Rescheduled,
+  reschedule,
+  saveStrikes,
+} from "./due.store.ts";
+import { recordFailures } from "./record-failures.worker.ts";
+import { nextProofDelayMs, type ProofPace, retryDelayMs } from "./schedule.ts";
+import { insertVerdicts, type OutcomeName, readVerdicts, type Verdict } from "./verdicts.store.ts";
+
+export interface OutcomeDeps {
+  readonly clock: Clock;
+  readonly outbox: Outbox;
+  readonly view: NodeTable;
+  readonly pace: ProofPace;
+  readonly random: () => number;
+}
+
+/** One challenge that has come to its end, or is asked about (without an outcome). */
+export interface Decision {
+  readonly commandId: string;
+  readonly nodeRowId: bigint;
+  /** gone: its replica does not count any more. */
+  readonly outcome: Outcome | { readonly kind: "gone" } | undefined;
+}
+
+/** The verdict that stands, or that there is no such challenge of this node. */
+export type Settlement = OutcomeName | "unknown";
+
+interface Ended {
+  readonly challenge: Challenge;
+  readonly outcome: Outcome;
+  readonly isGone: boolean;
+}
+
+/**
+ * Settles challenges for good, each once: whoever comes second, in this batch, later or in another process, gets the
+ * first verdict. Replicas, strikes, losses, evidence and events are written in this transaction, so an end in the middle
+ * of it leaves the challenges open, to be answered or missed again.
+ */
+export async function recordOutcomes(
+  deps: OutcomeDeps,
+  tx: Transaction,
+  decisions: readonly Decision[],
+): Promise<readonly Settlement[]> {
+  const asked = [...new Set(decisions.map((decision) => decision.commandId))].sort();
+  const open = new Map((await lockChallenges(tx, asked)).map((challenge) => [challenge.commandId, challenge]));
+  const ended = new Map<string, Ended>();
+  for (const { commandId, nodeRowId, outcome } of decisions) {
+    const challenge = open.get(commandId);
+    if (challenge?.nodeRowId !== nodeRowId || outcome === undefined || ended.has(commandId)) continue;
+    const isGone = outcome.kind === "gone";
+    ended.set(commandId, { challenge, outcome: isGone ? { kind: "not_held" } : outcome, isGone });
+  }
+  const verdicts = ended.size === 0 ? [] : await settle(deps, tx, [...ended.values()]);
+  await deleteChallenges(tx, [...ended.keys()]);
+  await insertVerdicts(tx, verdicts, deps.clock.now());
+  const earlier = asked.filter((commandId) => !open.has(commandId));
+  const known = earlier.length === 0 ? [] : await readVerdicts(tx, earlier);
+  const byCommand = new Map([...verdicts, ...known].map((verdict) => [verdict.commandId, verdict]));
+  return decisions.map(({ commandId, nodeRowId }): Settlement => {
+    const verdict = byCommand.get(commandId);
+    return verdict?.nodeRowId === nodeRowId ? verdict.outcome : "unknown";
+  });
+}
+
+/** Answers the verdicts; a challenge without one was withdrawn. */
+async function settle(deps: OutcomeDeps, tx: Transaction, ended: readonly Ended[]): Promise<Verdict[]> {
+  const consequences = await consequencesOf(tx, ended);
+  const of = (kind: Consequence["kind"]) => ended.filter((_, index) => consequences[index]?.kind === kind);
+  // Losses first: they lock chunks, which come before replicas.
+  const failures = await recordFailures(
+    deps,
+    tx,
+    ended.flatMap(({ challenge, isGone }, index) => {
+      const consequence = consequences[index];
+      return consequence?.kind === "lost" ? [{ challenge, isGone, failure: consequence.failure }] : [];
+    }),
+  );
+  const verified = await verify(deps, tx, of("verified"));
+  const again = await askAgain(deps, tx, of("ask_again"));
+  const undecided = of("undecided");
+  await reschedule(
+    tx,
+    undecided.map(({ challenge }) => regularly(deps, challenge)),
+  );
+  await clearStrikes(
+    tx,
+    [...of("verified"), ...of("lost"), ...undecided].map(({ challenge }) => challenge).filter(({ isRetry }) => isRetry),
+  );
+  return [
+    ...failures.map(({ challenge, failure }) => toVerdict(challenge, failure)),
+    ...[...verified, ...again, ...undecided].map(({ challenge, outcome }) => toVerdict(challenge, outcome.kind)),
+  ];
+}
+
+async function consequencesOf(tx: Transaction, ended: readonly Ended[]): Promise<Consequence[]> {
+  const doubtful = ended.filter(
+    ({ challenge, outcome }) => outcome.kind === "invalid" && challenge.isRetry && challenge.leafIndex !== undefined,
+  );
+  const witnessed = new Set(
+    (
+      await findWitnessed(
+        tx,
+        doubtful.map(({ challenge }) => challenge),
+      )
+    ).map(keyOf),
+  );
+  return ended.map(({ challenge, outcome }) =>
+    consequenceOf(outcome, {
+      isRetry: challenge.isRetry,
+      isWholeChunk: challenge.leafIndex === undefined,
+      sizeBytes: challenge.sizeBytes,
+      isRootWitnessed: witnessed.has(keyOf(challenge)),
+    }),
+  );
+}
+
+async function verify(deps: OutcomeDeps, tx: Transaction, ended: readonly Ended[]): Promise<Ended[]> {
+  const now = deps.clock.now();
+  const counting = new Set(
+    (
+      await markVerified(
+        tx,
+        ended.map(({ challenge }) => regularly(deps, challenge)),
+        now,
+      )
+    ).map(keyOf),
+  );
+  // A whole chunk with a root is the retry of a leaf that led elsewhere: the chunk is right, so the root is false.
+  const falseRoots = ended.filter(
+    ({ challenge }) => challenge.leafIndex === undefined && challenge.proofRoot !== undefined,
+  );
+  await doubtRoots(
+    tx,
+    falseRoots.map(({ challenge }) => challenge),
+    now,
+  );
+  return ended.filter(({ challenge }) => counting.has(keyOf(challenge)));
+}
+
+async function askAgain(deps: OutcomeDeps, tx: Transaction, ended: readonly Ended[]): Promise<Ended[]> {
+  const now = deps.clock.now();
+  const counting = new Set(
+    (
+      await reschedule(
+        tx,
+        ended.map(({ challenge }) => ({
+          ...challenge,
+          nextProofAt: now.add({ milliseconds: retryDelayMs(deps.pace, deps.random) }),
+        })),
+      )
+    ).map(keyOf),
+  );
+  const struck = ended.filter(({ challenge }) => counting.has(keyOf(challenge)));
+  await saveStrikes(
+    tx,
+    struck.map(({ challenge, outcome }) => ({
+      ...challenge,
+      failure: outcome.kind === "invalid" ? "invalid" : "timed_out",
+    })),
+    now,
+  );
+  return struck;
+}
+
+function regularly(deps: OutcomeDeps, challenge: Challenge): Rescheduled {
+  const node = deps.view.nodeByRowId(challenge.nodeRowId);
+  const subject = { reputationScore: node?.reputationScore ?? 1, isOnProbation: node?.isOnProbation ?? false };
+  const delayMs = nextProofDelayMs(deps.pace, subject, deps.random);
+  return { ...challenge, nextProofAt: deps.clock.now().add({ milliseconds: delayMs }) };
+}
+
+function toVerdict(challenge: Challenge, outcome: OutcomeName): Verdict {
+  return { commandId: challenge.commandId, nodeRowId: challenge.nodeRowId, outcome };
+}
+
+function keyOf(pair: Pair): string {
+  return pairKey(pair.nodeRowId, pair.chunkHash);
+}

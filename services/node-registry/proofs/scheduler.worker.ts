@@ -1,0 +1,142 @@
+import { randomBytes, randomInt } from "node:crypto";
+import { transact } from "#platform/outbox/outbox.ts";
+import { uuidv7 } from "#platform/time/uuid.ts";
+import type { Pair } from "../chunks/replicas.store.ts";
+import { type Challenge, leafToAsk, MAX_WHOLE_CHUNK_BYTES } from "./challenge.ts";
+import { findStaleChallenges, insertChallenges, readOpenChallenges } from "./challenges.store.ts";
+import { retryAsksForWhole } from "./consequence.ts";
+import { type ClaimedReplica, claimDue, type DueReplica, peekDue, reschedule } from "./due.store.ts";
+import type { ProofDeps } from "./proof-deps.ts";
+import { type Budget, createBudget } from "./schedule.ts";
+
+export const TICK_MS = 250;
+const NODES_PER_TICK = 500;
+const UNREAD_PER_TICK = 2_000;
+const STALE_EVERY_TICKS = 20;
+const STALE_PER_ROUND = 500;
+// A node without anything due is looked at again then at the latest: it may have been given something to prove soon.
+const LOOK_AGAIN_MS = 60_000;
+
+/**
+ * Asks the nodes that beat at this process for proofs of what is due, within a budget per node and per second, and finds
+ * what was missed. Any number of processes may run it. A process that dies leaves open challenges in the database, where
+ * the next one that hears the node finds them; nothing else of a round needs to survive.
+ */
+export async function runScheduler(deps: ProofDeps, signal: AbortSignal): Promise<void> {
+  const budget = createBudget(deps.clock, deps.config.PROOF_RATE);
+  for (let ticks = 1; !signal.aborted; ticks += 1) {
+    await deps.clock.sleep(TICK_MS, signal);
+    if (signal.aborted) return;
+    deps.reception.tick();
+    try {
+      await scheduleOnce(deps, budget, ticks % STALE_EVERY_TICKS === 0);
+    } catch (error) {
+      deps.reception.broken();
+      deps.log.warn({ err: error }, "proofs cannot be scheduled, trying again");
+    }
+  }
+}
+
+export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStale: boolean): Promise<void> {
+  deps.board.forgetSilent(deps.leaseTtlMs);
+  await readUnread(deps);
+  const overdue = deps.board.overdue();
+  await deps.settle(
+    overdue.map(({ commandId, nodeRowId }) => ({ commandId, nodeRowId, outcome: { kind: "timed_out" } })),
+  );
+  if (looksForStale) await withdrawStale(deps);
+  await askForDue(deps, budget);
+}
+
+/** Nodes that are new at this process bring the challenges that another one, or an earlier life, left open. */
+async function readUnread(deps: ProofDeps): Promise<void> {
+  const unread = deps.board.unread(UNREAD_PER_TICK);
+  if (unread.length === 0) return;
+  const open = await readOpenChallenges(deps.pool, unread);
+  deps.board.add(open);
+  deps.board.read(unread);
+}
+
+async function withdrawStale(deps: ProofDeps): Promise<void> {
+  const stale = await findStaleChallenges(deps.pool, STALE_PER_ROUND);
+  await deps.settle(stale.map((challenge) => ({ ...challenge, outcome: { kind: "gone" } })));
+}
+
+async function askForDue(deps: ProofDeps, budget: Budget): Promise<void> {
+  const asked = deps.board.askable(NODES_PER_TICK, (nodeRowId) => isAsked(deps, nodeRowId));
+  if (asked.length === 0) return;
+  const nowMs = deps.clock.monotonicMs();
+  const now = deps.clock.now();
+  const first = await peekDue(
+    deps.pool,
+    asked.map(({ nodeRowId }) => nodeRowId),
+    deps.config.PROOF_NODE_BUDGET,
+  );
+  const byNode = Map.groupBy(first, ({ nodeRowId }) => nodeRowId);
+  const chosen: DueReplica[] = [];
+  for (const { nodeRowId, room } of asked) {
+    const replicas = byNode.get(nodeRowId) ?? [];
+    const due = replicas.filter(({ nextProofAt }) => Temporal.Instant.compare(nextProofAt, now) <= 0).slice(0, room);
+    const granted = budget.take(due.length);
+    chosen.push(...due.slice(0, granted));
+    deps.board.lookAgain(nodeRowId, due.length > 0 ? nowMs : nowMs + untilNext(replicas, now));
+  }
+  const made = await claim(deps, chosen);
+  budget.giveBack(chosen.length - made.length);
+  deps.board.add(made);
+}
+
+/** Nodes that serve what they hold; nobody is asked during maintenance. */
+function isAsked(deps: ProofDeps, nodeRowId: bigint): boolean {
+  const node = deps.view.nodeByRowId(nodeRowId);
+  return node !== undefined && node.liveness === "online" && (node.state === "in_service" || node.state === "draining");
+}
+
+function untilNext(replicas: readonly DueReplica[], now: Temporal.Instant): number {
+  const next = replicas[0]?.nextProofAt;
+  if (next === undefined) return LOOK_AGAIN_MS;
+  return Math.max(0, Math.min(LOOK_AGAIN_MS, next.epochMilliseconds - now.epochMilliseconds));
+}
+
+async function claim(deps: ProofDeps, pairs: readonly Pair[]): Promise<Challenge[]> {
+  if (pairs.length === 0) return [];
+  const now = deps.clock.now();
+  return transact(deps, async (tx) => {
+    const claimed = await claimDue(tx, pairs, now);
+    const challenges = claimed.flatMap((replica) => challengeFor(deps, replica) ?? []);
+    const isChallenged = new Set(challenges.map(({ nodeRowId, chunkHash }) => `${nodeRowId}/${chunkHash}`));
+    // Not confirmed yet, or nothing that could be asked: looked at again later.
+    const putOff = claimed.filter(({ nodeRowId, chunkHash }) => !isChallenged.has(`${nodeRowId}/${chunkHash}`));
+    const later = now.add({ milliseconds: deps.pace.firstWithinMs });
+    await reschedule(
+      tx,
+      putOff.map((replica) => ({ ...replica, nextProofAt: later })),
+    );
+    if (challenges.length === 0) return [];
+    const inserted = await insertChallenges(tx, challenges, now);
+    return challenges.filter(({ commandId }) => inserted.has(commandId));
+  });
+}
+
+function challengeFor(deps: ProofDeps, replica: ClaimedReplica): Challenge | undefined {
+  const node = deps.view.nodeByRowId(replica.nodeRowId);
+  if (!replica.isConfirmed || node === undefined) return undefined;
+  const isRetry = replica.strike !== undefined;
+  const asksForWhole = replica.strike !== undefined && retryAsksForWhole(replica.strike, replica.sizeBytes);
+  const hasRoot = replica.proofRoot !== undefined && !asksForWhole;
+  // A node must not be able to guess what it will be asked for.
+  const leafIndex = leafToAsk({ sizeBytes: replica.sizeBytes, hasRoot }, () => randomInt(2 ** 32) / 2 ** 32);
+  if (leafIndex === undefined && replica.sizeBytes > MAX_WHOLE_CHUNK_BYTES) return undefined;
+  return {
+    commandId: uuidv7(deps.clock),
+    nodeId: node.nodeId,
+    nodeRowId: replica.nodeRowId,
+    chunkHash: replica.chunkHash,
+    generation: replica.generation,
+    sizeBytes: replica.sizeBytes,
+    proofRoot: replica.proofRoot,
+    leafIndex,
+    nonce: randomBytes(32),
+    isRetry,
+  };
+}

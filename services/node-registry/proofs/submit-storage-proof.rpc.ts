@@ -1,0 +1,65 @@
+import { Code, type MethodImpl } from "@connectrpc/connect";
+import type { NodeService, SubmitStorageProofRequest } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { type Check, validate } from "#platform/rpc/validate.ts";
+import { callingNode } from "../directory/calling-node.ts";
+import { registryError } from "../errors.ts";
+import { judgeAnswer, MAX_WHOLE_CHUNK_BYTES, type Outcome, type ProofAnswer } from "./challenge.ts";
+import { findChallenge } from "./challenges.store.ts";
+import { LEAF_BYTES } from "./merkle.ts";
+import type { ProofDeps } from "./proof-deps.ts";
+
+const HASH_BYTES = 32;
+const MAX_PATH = 16;
+
+export function submitStorageProof(deps: ProofDeps): MethodImpl<typeof NodeService.method.submitStorageProof> {
+  return async (request, context) => {
+    const node = await callingNode(deps, context);
+    validate((check) => checkProof(check, request));
+    const outcome = await outcomeOf(deps, node.rowId, request);
+    const [settlement] = await deps.settle([{ commandId: request.commandId, nodeRowId: node.rowId, outcome }]);
+    if (settlement === "timed_out") {
+      throw registryError(Code.FailedPrecondition, "COMMAND_EXPIRED", "the time to answer this command has passed");
+    }
+    if (settlement === undefined || settlement === "unknown") {
+      throw registryError(Code.NotFound, "COMMAND_NOT_FOUND", "no such command is waiting for this node");
+    }
+    return { isAccepted: settlement === "proved" };
+  };
+}
+
+/** Undefined where there is no such challenge, or not any more: an earlier verdict may still answer. */
+async function outcomeOf(
+  deps: ProofDeps,
+  nodeRowId: bigint,
+  request: SubmitStorageProofRequest,
+): Promise<Outcome | undefined> {
+  const challenge = deps.board.find(request.commandId) ?? (await findChallenge(deps.pool, request.commandId));
+  if (challenge?.nodeRowId !== nodeRowId) return undefined;
+  const outcome = judgeAnswer(challenge, toAnswer(request));
+  if (outcome.kind === "invalid") {
+    const { nodeId, chunkHash, commandId } = challenge;
+    deps.log.info({ nodeId, chunkHash, commandId, reason: outcome.reason }, "a storage proof is invalid");
+  }
+  return outcome;
+}
+
+function toAnswer({ chunkHash, nonce, proof }: SubmitStorageProofRequest): ProofAnswer {
+  if (proof.case === "merkleProof") return { chunkHash, nonce, proof: { kind: "leaf", leafProof: proof.value } };
+  if (proof.case === "chunk") return { chunkHash, nonce, proof: { kind: "chunk", chunk: proof.value } };
+  return { chunkHash, nonce, proof: { kind: "none" } };
+}
+
+function checkProof(check: Check, { commandId, chunkHash, nonce, proof }: SubmitStorageProofRequest): void {
+  check.uuid("command_id", commandId);
+  check.hash("chunk_hash", chunkHash);
+  if (nonce.length !== HASH_BYTES) check.fail("nonce", `must have ${HASH_BYTES} bytes`);
+  if (proof.case === "chunk") {
+    check.int("chunk.length", proof.value.length, { min: 1, max: MAX_WHOLE_CHUNK_BYTES });
+  } else if (proof.case === "merkleProof") {
+    check.int("merkle_proof.leaf.length", proof.value.leaf.length, { min: 1, max: LEAF_BYTES });
+    check.count("merkle_proof.path", proof.value.path, { max: MAX_PATH });
+    for (const [index, hash] of proof.value.path.entries()) {
+      if (hash.length !== HASH_BYTES) check.fail(`merkle_proof.path[${index}]`, `must have ${HASH_BYTES} bytes`);
+    }
+  }
+}

@@ -1,0 +1,79 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
+import {
+  type ReputationEvidence,
+  ReputationEvidenceKind,
+  type ReputationSchema,
+} from "#gen/decentrastore/node_registry/v1/node_explanation_pb.ts";
+import { toTimestamp } from "#platform/rpc/time.ts";
+import type { EvidenceKind, Formula, Standing } from "./formula.ts";
+import type { ReputationRules } from "./reputation-config.ts";
+
+/** An entry of the log as it is shown. */
+export interface ShownEvidence {
+  readonly kind: EvidenceKind;
+  readonly count: number;
+  readonly occurredAt: Temporal.Instant;
+  readonly chunkHash?: string;
+  readonly commandId?: string;
+  readonly actor?: string;
+  readonly reason?: string;
+}
+
+const kinds: Readonly<Record<EvidenceKind, ReputationEvidenceKind>> = {
+  proof_succeeded: ReputationEvidenceKind.PROOF_SUCCEEDED,
+  proof_failed: ReputationEvidenceKind.PROOF_FAILED,
+  proof_timed_out: ReputationEvidenceKind.PROOF_TIMED_OUT,
+  proof_invalid: ReputationEvidenceKind.PROOF_INVALID,
+  loss_reported: ReputationEvidenceKind.LOSS_REPORTED,
+  reset: ReputationEvidenceKind.RESET,
+};
+
+/** The standing with its arithmetic: each of the last entries with the score before and after it. */
+export function toProtoReputation(
+  current: {
+    readonly standing: Standing;
+    readonly unloggedSuccesses: number;
+    readonly belowSince: Temporal.Instant | undefined;
+  },
+  entries: readonly ShownEvidence[],
+  standingBefore: Standing,
+  { formula, thresholds }: ReputationRules,
+): MessageInitShape<typeof ReputationSchema> {
+  return {
+    score: current.standing.score,
+    formula: formula.name,
+    parameters: {
+      ...formula.constants,
+      ...current.standing.values,
+      score_without_timeouts: current.standing.provenScore,
+      successes_since_last_entry: current.unloggedSuccesses,
+      silence_grace_seconds: thresholds.silenceGraceMs / 1_000,
+      ...(current.belowSince === undefined ? {} : { below_since: current.belowSince.epochMilliseconds / 1_000 }),
+    },
+    probationThreshold: thresholds.probationBelow,
+    disqualificationThreshold: thresholds.disqualifyBelow,
+    evidence: withScores(entries, standingBefore, formula).reverse(),
+  };
+}
+
+function withScores(
+  entries: readonly ShownEvidence[],
+  before: Standing,
+  formula: Formula,
+): Omit<ReputationEvidence, "$typeName" | "$unknown">[] {
+  let standing = before;
+  return entries.map((entry) => {
+    const previousScore = standing.score;
+    standing = formula.apply(standing, entry);
+    return {
+      occurredAt: toTimestamp(entry.occurredAt),
+      kind: kinds[entry.kind],
+      chunkHash: entry.chunkHash ?? "",
+      commandId: entry.commandId ?? "",
+      previousScore,
+      score: standing.score,
+      actorId: entry.actor ?? "",
+      reason: entry.kind === "reset" ? (entry.reason ?? "") : "",
+    };
+  });
+}
