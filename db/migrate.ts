@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { schemas } from "#platform/migrations/files.ts";
 import { migrate } from "#platform/migrations/migrate.ts";
 import { maskDatabaseUrl } from "#platform/postgres/url.ts";
-import { databaseUrlOfCommand, runCommand, UsageError } from "./target.ts";
+import { databaseUrlOfCommand, runCommand, schemasOfOption } from "./target.ts";
 
 const command = new Command("db:migrate")
   .description("Brings the schemas up to date; safe to run several times at once.")
@@ -11,8 +11,7 @@ const command = new Command("db:migrate")
 
 await runCommand(async () => {
   const { schema } = command.opts<{ schema?: string }>();
-  const wanted = schemas.filter((known) => schema === undefined || known === schema);
-  if (wanted.length === 0) throw new UsageError(`there is no schema ${schema}: choose one of ${schemas.join(", ")}`);
+  const wanted = schemasOfOption(schema);
   const url = databaseUrlOfCommand();
   console.log(`migrating ${maskDatabaseUrl(url)}`);
   const applied = await migrate({ url, schemas: wanted, onProgress: (line) => console.log(`  ${line}`) });

@@ -1,6 +1,8 @@
 import { existsSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { z } from "zod";
+import type { Schema } from "#platform/config/service-config.ts";
+import { schemas } from "#platform/migrations/files.ts";
 
 /** Says to a person what to do; commands print it without a stack. */
 export class UsageError extends Error {
@@ -9,10 +11,14 @@ export class UsageError extends Error {
 
 const devFile = z.object({ databaseUrl: z.string(), natsUrl: z.string() });
 
+/** Where `npm start` keeps things. */
+export function homeOfCommand(env: NodeJS.ProcessEnv = process.env): string {
+  return env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
+}
+
 /** What `npm start` wrote about the local installation. */
 function readDevFile(env: NodeJS.ProcessEnv): z.output<typeof devFile> | undefined {
-  const home = env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
-  const file = path.join(home, "dev.json");
+  const file = path.join(homeOfCommand(env), "dev.json");
   return existsSync(file) ? devFile.parse(JSON.parse(readFileSync(file, "utf8"))) : undefined;
 }
 
@@ -32,6 +38,13 @@ export function databaseUrlOfCommand(env: NodeJS.ProcessEnv = process.env): stri
 /** NATS_URL, or the local one unless DATABASE_URL points elsewhere. */
 export function natsUrlOfCommand(env: NodeJS.ProcessEnv = process.env): string | undefined {
   return env.NATS_URL || (env.DATABASE_URL ? undefined : readDevFile(env)?.natsUrl);
+}
+
+/** The schema that an option names, or all. */
+export function schemasOfOption(name: string | undefined): readonly Schema[] {
+  const wanted = schemas.filter((known) => name === undefined || known === name);
+  if (wanted.length > 0) return wanted;
+  throw new UsageError(`there is no schema ${name}: choose one of ${schemas.join(", ")}`);
 }
 
 /** Runs a command and turns its failure into one readable message and exit code 1. */

@@ -34,6 +34,8 @@ export interface EmbeddedPostgresOptions {
   readonly fsync?: boolean;
   readonly database?: string;
   readonly settings?: Readonly<Record<string, string>>;
+  /** The `bin` folder of another PostgreSQL than the embedded one, to work with an older version. */
+  readonly binFolder?: string;
 }
 
 export interface EmbeddedPostgres extends AsyncDisposable {
@@ -55,7 +57,7 @@ const superuser = "postgres";
  * this process dies.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const sandbox = createSandbox(path.resolve(options.folder));
+  const sandbox = createSandbox(path.resolve(options.folder), options.binFolder);
   const data = path.join(sandbox.folder, "data");
   const password = superuserPassword(sandbox);
   if (!existsSync(path.join(data, "PG_VERSION"))) await createCluster(sandbox, data, options.fsync ?? true);
@@ -197,7 +199,12 @@ async function ensureDatabase(urlTo: (database: string) => string, database: str
   const exists = await ask(urlTo("postgres"), `select from pg_database where datname = ${pg.escapeLiteral(database)}`);
   if (exists) return;
   await ask(urlTo("postgres"), `create database ${identifier}`);
-  await ask(urlTo(database), "create extension if not exists pg_stat_statements");
+  // Not every PostgreSQL comes with it.
+  const hasExtension = await ask(
+    urlTo(database),
+    "select from pg_available_extensions where name = 'pg_stat_statements'",
+  );
+  if (hasExtension) await ask(urlTo(database), "create extension if not exists pg_stat_statements");
 }
 
 /** Whether there was a row. */

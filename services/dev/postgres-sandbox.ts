@@ -23,8 +23,7 @@ const nobody = 65_534;
  * stay root's own, so that it works below private folders. Where user namespaces are forbidden, the programs are copied
  * to a public place and run by the account `postgres` or `nobody`, with the data below /var/lib.
  */
-export function createSandbox(folder: string): Sandbox {
-  const binFolder = embeddedBinaries();
+export function createSandbox(folder: string, binFolder: string = embeddedBinaries()): Sandbox {
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (process.getuid?.() !== 0) return { binFolder, folder, prefix: [], account: undefined };
   const namespace = ["unshare", "--user", `--map-user=${nobody}`, `--map-group=${nobody}`, "--"];

@@ -1,0 +1,121 @@
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import type pg from "pg";
+import type { Schema } from "#platform/config/service-config.ts";
+import { schemas as allSchemas } from "#platform/migrations/files.ts";
+import { ensureSchema } from "#platform/migrations/roles.ts";
+import { connectClient } from "#platform/postgres/client.ts";
+import { serverVersion } from "./backup-schemas.ts";
+import { contentOf, fileChecksum, fixTextFormat, type Manifest, manifestSchema, tablesOf } from "./manifest.ts";
+import { programFor } from "./postgres-programs.ts";
+import { programEnvironment, runProgram } from "./program-run.ts";
+import { createProgress } from "./progress.ts";
+import { UsageError } from "./target.ts";
+
+export interface RestoreOptions {
+  readonly url: string;
+  readonly folder: string;
+  /** All that the backup holds by default. */
+  readonly schemas?: readonly Schema[];
+  /** Replace schemas that hold tables, and end the services' sessions. */
+  readonly isForced: boolean;
+}
+
+/**
+ * Brings schemas back from a backup. What is there is moved aside first and dropped only when the restored tables have
+ * the row counts and checksums of the manifest; on any failure it is moved back.
+ *
+ * @returns the schemas that were restored.
+ */
+export async function restoreSchemas(options: RestoreOptions): Promise<readonly Schema[]> {
+  const manifest = readManifest(options.folder);
+  const wanted = (options.schemas ?? allSchemas).filter((schema) => manifest.schemas[schema] !== undefined);
+  if (wanted.length === 0) throw new UsageError(`${options.folder} holds none of the wanted schemas`);
+  for (const schema of wanted) await checkArchive(options.folder, manifest, schema);
+  const client = await connectClient(options.url, { applicationName: "decentrastore db:restore" });
+  try {
+    const { number, version } = await serverVersion(client);
+    if (Math.floor(number / 10_000) < manifest.serverMajor) {
+      throw new UsageError(
+        `the backup is of PostgreSQL ${manifest.serverVersion}, and this server is older: ${version}`,
+      );
+    }
+    for (const schema of wanted) await checkTarget(client, schema, options.isForced);
+    for (const schema of wanted) await restoreSchema(client, options, manifest, schema);
+    return wanted;
+  } finally {
+    await client.end();
+  }
+}
+
+function readManifest(folder: string): Manifest {
+  const file = path.join(folder, "manifest.json");
+  try {
+    return manifestSchema.parse(JSON.parse(readFileSync(file, "utf8")));
+  } catch (cause) {
+    throw new UsageError(`${file} is not the manifest of a backup`, { cause });
+  }
+}
+
+async function checkArchive(folder: string, manifest: Manifest, schema: Schema): Promise<void> {
+  const saved = manifest.schemas[schema];
+  if (saved === undefined) return;
+  const found = await fileChecksum(path.join(folder, saved.file));
+  if (found !== saved.sha256) throw new UsageError(`${saved.file} was changed or damaged after the backup`);
+}
+
+/** Nothing is touched before all schemas were looked at. */
+async function checkTarget(client: pg.ClientBase, schema: Schema, isForced: boolean): Promise<void> {
+  const tables = await tablesOf(client, schema);
+  if (tables.length > 0 && !isForced) {
+    throw new UsageError(`the schema ${schema} has ${tables.length} tables: repeat with --force to replace it`);
+  }
+  const sessions = "from pg_stat_activity where datname = current_database() and usename = $1";
+  const { rowCount } = await client.query(`select ${sessions}`, [`${schema}_app`]);
+  if (rowCount === 0) return;
+  if (!isForced) throw new UsageError(`${rowCount} sessions of ${schema}_app are open: stop the service first`);
+  await client.query(`select pg_terminate_backend(pid) ${sessions}`, [`${schema}_app`]);
+}
+
+async function restoreSchema(client: pg.Client, options: RestoreOptions, manifest: Manifest, schema: Schema) {
+  const saved = manifest.schemas[schema];
+  if (saved === undefined) return;
+  const aside = `${schema}_before_restore`;
+  await client.query(`drop schema if exists ${aside} cascade`);
+  await ensureSchema(client, schema);
+  await client.query(`alter schema ${schema} rename to ${aside}`);
+  try {
+    const program = programFor("pg_restore", manifest.serverMajor);
+    const archive = path.join(options.folder, saved.file);
+    const progress = createProgress(schema, 2 * Object.keys(saved.tables).length);
+    const parameters = ["--verbose", "--no-password", "--exit-on-error", "--single-transaction"];
+    const env = programEnvironment(options.url);
+    await runProgram(program.file, [...parameters, `--dbname=${env.PGDATABASE}`, archive], env, (line) => {
+      const table = /processing data for table "?(\S+?)"?$/.exec(line)?.[1];
+      if (table !== undefined) progress.step(`restoring ${table}`);
+    });
+    await verify(client, schema, saved.tables, (table) => progress.step(`checking ${table}`));
+    progress.finish(`${Object.keys(saved.tables).length} tables restored and verified`);
+  } catch (error) {
+    await client.query(`drop schema if exists ${schema} cascade`);
+    await client.query(`alter schema ${aside} rename to ${schema}`);
+    throw error;
+  }
+  await client.query(`drop schema ${aside} cascade`);
+}
+
+type SavedTables = Manifest["schemas"][string]["tables"];
+
+async function verify(client: pg.Client, schema: Schema, tables: SavedTables, onTable: (table: string) => void) {
+  await fixTextFormat(client);
+  const different: string[] = [];
+  for (const [table, saved] of Object.entries(tables)) {
+    const found = await contentOf(client, schema, table);
+    if (found.rows !== saved.rows) different.push(`${table} has ${found.rows} rows instead of ${saved.rows}`);
+    else if (found.checksum !== saved.checksum) different.push(`${table} has other contents`);
+    onTable(table);
+  }
+  if (different.length > 0) {
+    throw new Error(`${schema} is not what was saved, the schema is as before: ${different.join("; ")}`);
+  }
+}
