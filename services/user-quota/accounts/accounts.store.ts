@@ -63,6 +63,21 @@ export function lockAccounts(tx: Connection, userIds: readonly string[]): Promis
     for update`);
 }
 
+/**
+ * As lockAccounts, for facts, which open what is missing. Nearly all accounts are there, so locking comes first; the rare
+ * deadlock that this order allows between three transactions that open the same accounts is retried by the pool.
+ */
+export async function lockOrOpenAccounts(
+  tx: Connection,
+  userIds: readonly string[],
+  opening: { quotaBytes: bigint; at: Temporal.Instant },
+): Promise<readonly Account[]> {
+  const accounts = await lockAccounts(tx, userIds);
+  if (accounts.length === userIds.length) return accounts;
+  await openAccounts(tx, userIds, opening);
+  return lockAccounts(tx, userIds);
+}
+
 export async function lockAccount(tx: Connection, userId: string): Promise<Account | undefined> {
   const [account] = await lockAccounts(tx, [userId]);
   return account;

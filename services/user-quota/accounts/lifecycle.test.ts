@@ -33,8 +33,8 @@ const registered: UserChange = {
 const imported: UserChange = { ...registered, opening: { quotaBytes: 500n, usedBytes: 450n } };
 
 function applyAll(changes: readonly UserChange[], account = provisional) {
-  const journal = newJournal();
-  const after = changes.reduce((current, change) => applyUserChange(journal, current, change, at), account);
+  const journal = newJournal({ actorId: "auth", at });
+  const after = changes.reduce((current, change) => applyUserChange(journal, current, change), account);
   return { journal, after };
 }
 

@@ -21,10 +21,10 @@ export type UserChange = {
  * The account after a change of its user, whatever the order of arrival: a registration counts once, deletion is final,
  * and of the others the latest version wins.
  */
-export function applyUserChange(journal: Journal, account: Account, change: UserChange, at: Temporal.Instant): Account {
+export function applyUserChange(journal: Journal, account: Account, change: UserChange): Account {
   switch (change.kind) {
     case "registered":
-      return registered(journal, account, change, at);
+      return registered(journal, account, change);
     case "deleted":
       return { ...account, state: "closed", userVersion: max(account.userVersion, change.version) };
     case "activated":
@@ -36,12 +36,7 @@ export function applyUserChange(journal: Journal, account: Account, change: User
   }
 }
 
-function registered(
-  journal: Journal,
-  account: Account,
-  change: UserChange & { kind: "registered" },
-  at: Temporal.Instant,
-): Account {
+function registered(journal: Journal, account: Account, change: UserChange & { kind: "registered" }): Account {
   if (!account.isProvisional) return account;
   const { opening, eventId, sourcePosition } = change;
   if (opening === undefined) return { ...account, isProvisional: false };
@@ -49,11 +44,10 @@ function registered(
   const posting = {
     deltaBytes: opening.usedBytes,
     quotaBytes: keepsLimit ? account.quotaBytes : opening.quotaBytes,
-    at,
   };
   return {
     ...account,
-    ...post(journal, account, posting, { kind: "opening", actorId: "auth", eventId, sourcePosition }),
+    ...post(journal, account, posting, { kind: "opening", eventId, sourcePosition }),
     isProvisional: false,
     openingBytes: opening.usedBytes,
     quotaSource: keepsLimit ? "admin" : "import",

@@ -25,10 +25,10 @@ export function onUserChanged(deps: Deps): (tx: Transaction, events: readonly Re
     await openAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at });
     const before = await lockAccounts(tx, userIds);
     const accounts = new Map(before.map((account): [string, Account] => [account.userId, account]));
-    const journal = newJournal();
+    const journal = newJournal({ actorId: "auth", at });
     for (const change of changes) {
       const account = accounts.get(change.userId);
-      if (account !== undefined) accounts.set(change.userId, applyUserChange(journal, account, change, at));
+      if (account !== undefined) accounts.set(change.userId, applyUserChange(journal, account, change));
     }
     const changed = before.flatMap((account) => {
       const after = accounts.get(account.userId);

@@ -39,9 +39,8 @@ async function changeLimit(
   if (account === undefined) return "missing";
   if (account.state === "closed") return "closed";
   if (account.quotaBytes !== quotaBytes) {
-    const journal = newJournal();
-    const cause = { kind: "quota_change", actorId, reason } as const;
-    const after = { ...account, ...post(journal, account, { deltaBytes: 0n, quotaBytes, at }, cause) };
+    const journal = newJournal({ actorId, reason, at });
+    const after = { ...account, ...post(journal, account, { deltaBytes: 0n, quotaBytes }, { kind: "quota_change" }) };
     await saveBalances(tx, [after]);
     await saveQuota(tx, after, { actorId, reason, at });
     await writeJournal(deps, tx, journal);

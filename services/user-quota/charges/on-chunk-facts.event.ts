@@ -7,11 +7,11 @@ import {
 } from "#gen/decentrastore/events/v1/events_pb.ts";
 import type { ReceivedEvent } from "#platform/inbox/received-event.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
-import { lockAccounts, openAccounts, saveBalances } from "../accounts/accounts.store.ts";
+import { lockOrOpenAccounts, saveBalances } from "../accounts/accounts.store.ts";
 import type { Deps } from "../deps.ts";
 import { optionalUuidOf, sha256Of, UnusableEventError, uuidOf } from "../events.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
-import { type Journal, newJournal } from "../ledger/posting.ts";
+import type { Journal } from "../ledger/posting.ts";
 import { createJournalReport } from "../ledger/report.ts";
 import { loadReservations, saveReservations } from "../reservations/reservations.store.ts";
 import { claimCharges, saveCharges } from "./charges.store.ts";
@@ -35,15 +35,15 @@ export interface FactConsumer {
 export function onChunkFacts(deps: Deps): FactConsumer {
   const report = createJournalReport(deps);
   // Written anew by each attempt; the consumer applies one batch at a time.
-  let written = newJournal();
+  let written: Journal | undefined;
   return {
     apply: async (tx, events) => {
       const facts = events.map(factOf).filter((fact) => fact !== undefined);
-      written = facts.length > 0 ? await postAll(deps, tx, facts) : newJournal();
-      const positions = events.map((event) => event.sequence);
-      await recordPosition(tx, FACT_SOURCE, positions);
+      written = facts.length > 0 ? await postAll(deps, tx, facts) : undefined;
+      await recordPosition(tx, FACT_SOURCE, highestOf(events));
     },
     afterCommit: () => {
+      if (written === undefined) return;
       report(written);
       if (written.crossings.length > 0) deps.outbox.wake();
     },
@@ -53,15 +53,14 @@ export function onChunkFacts(deps: Deps): FactConsumer {
 async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Promise<Journal> {
   const now = deps.clock.now();
   const userIds = [...new Set(facts.map((fact) => fact.userId))].sort();
-  await openAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
-  const accounts = await lockAccounts(tx, userIds);
+  const accounts = await lockOrOpenAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
   const reservations = await loadReservations(tx, reservationIdsOf(facts));
   const known = await claimCharges(tx, [...claimsOf(facts).values()]);
-  const book = newBook();
+  const book = newBook({ actorId: FACT_SOURCE, at: now });
   for (const account of accounts) book.accounts.set(account.userId, account);
   for (const reservation of reservations) book.reservations.set(reservation.reservationId, reservation);
   for (const charge of known) book.charges.set(chargeKey(charge), charge);
-  postFacts(book, facts, FACT_SOURCE, now);
+  postFacts(book, facts);
   // What was claimed as new is in its final state already; only known charges can still have moved on.
   await saveCharges(
     tx,
@@ -85,6 +84,12 @@ function changedOf<T>(before: readonly T[], after: (item: T) => T | undefined): 
     const now = after(item);
     return now === undefined || now === item ? [] : [now];
   });
+}
+
+function highestOf(events: readonly ReceivedEvent[]): bigint {
+  let highest = 0n;
+  for (const { sequence } of events) if (sequence > highest) highest = sequence;
+  return highest;
 }
 
 function reservationIdsOf(facts: readonly Fact[]): string[] {

@@ -1,12 +1,11 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
-import { int8Array, sql, zInt8 } from "#platform/postgres/sql.ts";
+import { sql, zInt8 } from "#platform/postgres/sql.ts";
 
 /** Remembers in the transaction of a batch how far it came. A replay of old events does not set it back. */
-export async function recordPosition(tx: Connection, source: string, positions: readonly bigint[]): Promise<void> {
+export async function recordPosition(tx: Connection, source: string, position: bigint): Promise<void> {
   await tx.query(sql.unsafe`
-    insert into user_quota.consumed_positions (source, position)
-    select ${source}, max(position) from unnest(${int8Array(positions)}) as applied (position)
+    insert into user_quota.consumed_positions (source, position) values (${source}, ${position})
     on conflict (source) do update set position = excluded.position
     where consumed_positions.position < excluded.position`);
 }

@@ -43,7 +43,7 @@ function bookOf(
   accounts: readonly Account[] = [openAccount],
   reservations: readonly Reservation[] = [heldReservation],
 ): Book {
-  const book = newBook();
+  const book = newBook({ actorId: "node-registry", at: now });
   for (const one of accounts) book.accounts.set(one.userId, one);
   for (const one of reservations) book.reservations.set(one.reservationId, one);
   return book;
@@ -73,7 +73,7 @@ function ended(chargedBytes: bigint): Fact {
 }
 
 function outcome(facts: readonly Fact[], book = bookOf()) {
-  postFacts(book, facts, "node-registry", now);
+  postFacts(book, facts);
   return {
     account: book.accounts.get(userId),
     reservation: book.reservations.get(reservationId),
@@ -137,7 +137,7 @@ test("facts are posted over the limit, and every threshold on the way is announc
 
 test("a refund below zero is posted as it is and marked", () => {
   const book = bookOf();
-  postFacts(book, [stored(30n)], "node-registry", now);
+  postFacts(book, [stored(30n)]);
   const drained = book.accounts.get(userId);
   if (drained !== undefined) book.accounts.set(userId, { ...drained, usedBytes: 10n });
   expect(outcome([released(30n)], book).account?.usedBytes).toBe(-20n);
@@ -172,7 +172,7 @@ test("the guard's claim, made before anything is posted, is what posting ends wi
   fc.assert(
     fc.property(fc.array(anyChunkFact, { maxLength: 40 }), (facts) => {
       const book = bookOf();
-      postFacts(book, facts, "node-registry", now);
+      postFacts(book, facts);
       expect(claimsOf(facts)).toEqual(book.charges);
     }),
   );
@@ -197,7 +197,7 @@ test("cutting the facts into batches changes nothing", () => {
     fc.property(fc.array(anyChunkFact, { maxLength: 30 }), fc.nat(30), (facts, cut) => {
       const whole = outcome(facts);
       const book = bookOf();
-      postFacts(book, facts.slice(0, cut), "node-registry", now);
+      postFacts(book, facts.slice(0, cut));
       const parts = outcome(facts.slice(cut), book);
       expect(parts.account).toEqual(whole.account);
       expect(parts.book.charges).toEqual(whole.book.charges);

@@ -1,5 +1,5 @@
 import type { Account } from "../accounts/account.ts";
-import { type EntryKind, type Journal, newJournal, post } from "../ledger/posting.ts";
+import { type EntryKind, type Journal, newJournal, type PostedBy, post } from "../ledger/posting.ts";
 import { asOf, endWith, isLiving, postTo, type Reservation } from "../reservations/reservation.ts";
 import {
   type Charge,
@@ -19,8 +19,8 @@ export interface Book {
   readonly journal: Journal;
 }
 
-export function newBook(): Book {
-  return { accounts: new Map(), reservations: new Map(), charges: new Map(), journal: newJournal() };
+export function newBook(posted: PostedBy): Book {
+  return { accounts: new Map(), reservations: new Map(), charges: new Map(), journal: newJournal(posted) };
 }
 
 /**
@@ -28,15 +28,15 @@ export function newBook(): Book {
  * gone, is charged as a late charge, also over the limit. One life of a chunk is charged at most once and refunded at most
  * once, by the size that was charged.
  */
-export function postFacts(book: Book, facts: readonly Fact[], actorId: string, now: Temporal.Instant): void {
+export function postFacts(book: Book, facts: readonly Fact[]): void {
   for (const fact of facts) {
-    if (fact.kind === "stored") chargeChunk(book, fact, actorId, now);
-    else if (fact.kind === "released") refundChunk(book, fact, actorId, now);
-    else endUpload(book, fact, now);
+    if (fact.kind === "stored") chargeChunk(book, fact);
+    else if (fact.kind === "released") refundChunk(book, fact);
+    else endUpload(book, fact);
   }
 }
 
-function chargeChunk(book: Book, fact: ChunkStoredFact, actorId: string, now: Temporal.Instant): void {
+function chargeChunk(book: Book, fact: ChunkStoredFact): void {
   const before = book.charges.get(chargeKey(fact));
   if (before !== undefined && before.state !== "forestalled") return;
   const { userId, chunkHash, generation, sizeBytes } = fact;
@@ -47,16 +47,16 @@ function chargeChunk(book: Book, fact: ChunkStoredFact, actorId: string, now: Te
     sizeBytes,
     state: nextState(before?.state, "stored"),
   });
-  const isCovered = postToReservation(book, fact, now);
+  const isCovered = postToReservation(book, fact);
   // Released before its quorum was heard of: the use does not change, but the reservation may be waiting for this chunk.
   if (before !== undefined) return;
   const kind: EntryKind = isCovered ? "charge" : "late_charge";
   const { eventId, sourcePosition, uploadId, reservationId } = fact;
-  const cause = { kind, actorId, eventId, sourcePosition, chunkHash, generation, uploadId, reservationId };
-  change(book, userId, (account) => post(book.journal, account, { deltaBytes: sizeBytes, at: now }, cause));
+  const cause = { kind, eventId, sourcePosition, chunkHash, generation, uploadId, reservationId };
+  change(book, userId, (account) => post(book.journal, account, { deltaBytes: sizeBytes }, cause));
 }
 
-function refundChunk(book: Book, fact: ChunkReleasedFact, actorId: string, now: Temporal.Instant): void {
+function refundChunk(book: Book, fact: ChunkReleasedFact): void {
   const before = book.charges.get(chargeKey(fact));
   const { userId, chunkHash, generation, eventId, sourcePosition } = fact;
   const state = nextState(before?.state, "released");
@@ -64,21 +64,26 @@ function refundChunk(book: Book, fact: ChunkReleasedFact, actorId: string, now: 
   const sizeBytes = before?.sizeBytes ?? fact.sizeBytes;
   book.charges.set(chargeKey(fact), { userId, chunkHash, generation, sizeBytes, state });
   if (before?.state !== "charged") return;
-  const cause = { kind: "refund", actorId, eventId, sourcePosition, chunkHash, generation } as const;
-  change(book, userId, (account) => post(book.journal, account, { deltaBytes: -sizeBytes, at: now }, cause));
+  const cause = { kind: "refund", eventId, sourcePosition, chunkHash, generation } as const;
+  change(book, userId, (account) => post(book.journal, account, { deltaBytes: -sizeBytes }, cause));
 }
 
-function endUpload(book: Book, fact: UploadEndedFact, now: Temporal.Instant): void {
+function endUpload(book: Book, fact: UploadEndedFact): void {
   const reservation = ownReservation(book, fact);
   if (reservation === undefined) return;
-  replace(book, isLiving(reservation, now) ? endWith(reservation, fact.chargedBytes) : asOf(reservation, now));
+  replace(
+    book,
+    isLiving(reservation, book.journal.at)
+      ? endWith(reservation, fact.chargedBytes)
+      : asOf(reservation, book.journal.at),
+  );
 }
 
-function postToReservation(book: Book, fact: ChunkStoredFact, now: Temporal.Instant): boolean {
+function postToReservation(book: Book, fact: ChunkStoredFact): boolean {
   const reservation = ownReservation(book, fact);
   if (reservation === undefined) return false;
-  const isCovered = isLiving(reservation, now);
-  replace(book, isCovered ? postTo(reservation, fact.sizeBytes) : asOf(reservation, now));
+  const isCovered = isLiving(reservation, book.journal.at);
+  replace(book, isCovered ? postTo(reservation, fact.sizeBytes) : asOf(reservation, book.journal.at));
   return isCovered;
 }
 

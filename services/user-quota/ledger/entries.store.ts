@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import {
   boolArray,
-  instantArray,
+  instant,
   int4Array,
   int8Array,
   sql,
@@ -12,18 +12,25 @@ import {
   zInt8,
   zUuid,
 } from "#platform/postgres/sql.ts";
-import type { LedgerEntry } from "./posting.ts";
+import type { Journal, LedgerEntry } from "./posting.ts";
 
-/** Appends entries; the accounts that they belong to are locked, so their numbers are free. */
-export async function appendEntries(tx: Connection, entries: readonly LedgerEntry[]): Promise<void> {
+/** Appends a journal's entries; the accounts that they belong to are locked, so their numbers are free. */
+export async function appendEntries(tx: Connection, journal: Journal): Promise<void> {
+  const { entries } = journal;
   if (entries.length === 0) return;
+  const uuids = (of: (entry: LedgerEntry) => string | undefined) =>
+    sql.array(
+      entries.map((one) => of(one) ?? null),
+      "uuid",
+    );
   await tx.query(sql.unsafe`
     insert into user_quota.ledger_entries (
       user_id, entry_id, kind, delta_bytes, used_before_bytes, used_after_bytes, storage_quota_bytes, is_anomaly,
       chunk_hash, generation, event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
     )
     select user_id, entry_id, kind, delta_bytes, used_before_bytes, used_before_bytes + delta_bytes, storage_quota_bytes,
-      is_anomaly, decode(chunk_hash, 'hex'), generation, event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
+      is_anomaly, decode(chunk_hash, 'hex'), generation, event_id, source_position, upload_id, reservation_id,
+      ${journal.actorId}, ${journal.reason ?? null}, ${instant(journal.at)}
     from unnest(
       ${uuidArray(entries.map((entry) => entry.userId))},
       ${int8Array(entries.map((entry) => entry.entryId))},
@@ -37,28 +44,13 @@ export async function appendEntries(tx: Connection, entries: readonly LedgerEntr
         "text",
       )},
       ${int4Array(entries.map((entry) => entry.generation ?? null))},
-      ${sql.array(
-        entries.map((entry) => entry.eventId ?? null),
-        "uuid",
-      )},
+      ${uuids((entry) => entry.eventId)},
       ${int8Array(entries.map((entry) => entry.sourcePosition ?? null))},
-      ${sql.array(
-        entries.map((entry) => entry.uploadId ?? null),
-        "uuid",
-      )},
-      ${sql.array(
-        entries.map((entry) => entry.reservationId ?? null),
-        "uuid",
-      )},
-      ${textArray(entries.map((entry) => entry.actorId))},
-      ${sql.array(
-        entries.map((entry) => entry.reason ?? null),
-        "text",
-      )},
-      ${instantArray(entries.map((entry) => entry.createdAt))}
+      ${uuids((entry) => entry.uploadId)},
+      ${uuids((entry) => entry.reservationId)}
     ) as entry (
       user_id, entry_id, kind, delta_bytes, used_before_bytes, storage_quota_bytes, is_anomaly, chunk_hash, generation,
-      event_id, source_position, upload_id, reservation_id, actor_id, reason, created_at
+      event_id, source_position, upload_id, reservation_id
     )
     order by user_id, entry_id`);
 }
@@ -85,13 +77,15 @@ const entryRow = z.strictObject({
   createdAt: zInstant,
 });
 
+export type PostedEntry = z.output<typeof entryRow>;
+
 /** A page of a user's entries, newest first. */
-export async function listEntries(
+export function listEntries(
   db: Connection,
   of: { userId: string; before: bigint | undefined; limit: number },
-): Promise<readonly LedgerEntry[]> {
+): Promise<readonly PostedEntry[]> {
   const before = of.before === undefined ? sql.fragment`` : sql.fragment`and entry_id < ${of.before}`;
-  return await db.any(sql.type(entryRow)`
+  return db.any(sql.type(entryRow)`
     select user_id as "userId", entry_id as "entryId", kind, delta_bytes as "deltaBytes",
       used_before_bytes as "usedBeforeBytes", used_after_bytes as "usedAfterBytes", storage_quota_bytes as "quotaBytes",
       is_anomaly as "isAnomaly", encode(chunk_hash, 'hex') as "chunkHash", generation, event_id as "eventId",

@@ -11,7 +11,7 @@ export async function writeJournal(
   tx: Connection,
   journal: Journal,
 ): Promise<void> {
-  await appendEntries(tx, journal.entries);
+  await appendEntries(tx, journal);
   await deps.outbox.append(
     tx,
     journal.crossings.map((crossing) => quotaThreshold(crossing, deps.clock)),

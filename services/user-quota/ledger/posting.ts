@@ -14,12 +14,9 @@ export interface Balance {
 
 export interface EntryCause {
   readonly kind: EntryKind;
-  /** A user_id for an admin's call, otherwise the name of a service. */
-  readonly actorId: string;
   readonly eventId?: string | undefined;
   /** Outbox id of that event at its source. */
   readonly sourcePosition?: bigint | undefined;
-  readonly reason?: string | undefined;
   readonly chunkHash?: string | undefined;
   readonly generation?: number | undefined;
   readonly uploadId?: string | undefined;
@@ -34,7 +31,6 @@ export interface LedgerEntry extends EntryCause {
   readonly usedAfterBytes: bigint;
   readonly quotaBytes: bigint;
   readonly isAnomaly: boolean;
-  readonly createdAt: Temporal.Instant;
 }
 
 /** A threshold that was crossed, to be announced under the account's next event version. */
@@ -46,21 +42,29 @@ export interface CrossedThreshold {
   readonly quotaBytes: bigint;
 }
 
+/** Who posts, when and why: the same for everything that one transaction writes. */
+export interface PostedBy {
+  /** A user_id for an admin's call, otherwise the name of a service. */
+  readonly actorId: string;
+  readonly at: Temporal.Instant;
+  /** The reason that an admin gave; entries that an event caused have none. */
+  readonly reason?: string;
+}
+
 /** What a transaction is going to write: entries and announcements in the order in which they came about. */
-export interface Journal {
+export interface Journal extends PostedBy {
   readonly entries: LedgerEntry[];
   readonly crossings: CrossedThreshold[];
 }
 
-export function newJournal(): Journal {
-  return { entries: [], crossings: [] };
+export function newJournal(posted: PostedBy): Journal {
+  return { ...posted, entries: [], crossings: [] };
 }
 
 export interface Change {
   readonly deltaBytes: bigint;
   /** The new limit, where the change sets one. */
   readonly quotaBytes?: bigint;
-  readonly at: Temporal.Instant;
 }
 
 /**
@@ -80,7 +84,6 @@ export function post(journal: Journal, balance: Balance, change: Change, cause: 
     usedAfterBytes: usedBytes,
     quotaBytes,
     isAnomaly: usedBytes < 0n && change.deltaBytes < 0n,
-    createdAt: change.at,
   });
   const { level, crossed } = crossingOf(balance.thresholdPercent, usedBytes, quotaBytes);
   let eventVersion = balance.eventVersion;

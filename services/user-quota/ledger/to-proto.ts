@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import { LedgerEntryKind, type LedgerEntrySchema } from "#gen/decentrastore/user_quota/v1/ledger_entry_pb.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
-import type { LedgerEntry } from "./posting.ts";
+import type { PostedEntry } from "./entries.store.ts";
 
 const protoKinds = {
   opening: LedgerEntryKind.OPENING,
@@ -12,7 +12,7 @@ const protoKinds = {
   quota_change: LedgerEntryKind.QUOTA_CHANGE,
 } as const;
 
-export function toProtoEntry(entry: LedgerEntry): MessageInitShape<typeof LedgerEntrySchema> {
+export function toProtoEntry(entry: PostedEntry): MessageInitShape<typeof LedgerEntrySchema> {
   return {
     ledgerEntryId: entry.entryId,
     userId: entry.userId,

@@ -8,6 +8,7 @@ import { lockAccount, readQuota, saveBalances } from "../accounts/accounts.store
 import { toProtoQuota } from "../accounts/to-proto.ts";
 import type { Deps } from "../deps.ts";
 import { accountNotFound, quotaError } from "../errors.ts";
+import { listEntries } from "../ledger/entries.store.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal, post } from "../ledger/posting.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
@@ -51,13 +52,13 @@ async function adjust(
   const account = await lockAccount(tx, userId);
   if (account === undefined) throw new Error("an account has vanished, although none is ever deleted");
   const reason = correction.reason || `node-registry counts ${at.registryBytes} bytes at position ${at.position}`;
-  const journal = newJournal();
-  const change = { deltaBytes: -driftOf(at), at: now };
-  const after = { ...account, ...post(journal, account, change, { kind: "adjustment", actorId, reason }) };
-  const [entry] = journal.entries;
-  if (entry === undefined) throw new Error("posting made no entry");
+  const journal = newJournal({ actorId, reason, at: now });
+  const change = { deltaBytes: -driftOf(at) };
+  const after = { ...account, ...post(journal, account, change, { kind: "adjustment" }) };
   await saveBalances(tx, [after]);
   await writeJournal(deps, tx, journal);
+  const [entry] = await listEntries(tx, { userId, before: undefined, limit: 1 });
+  if (entry === undefined) throw new Error("the adjustment was not posted");
   return { quota: await readQuota(tx, userId, now), entry };
 }
 

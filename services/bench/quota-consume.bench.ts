@@ -1,0 +1,114 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { z } from "zod";
+import { ChunkStoredSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
+import { envelopeHeaders } from "#platform/events/envelope.ts";
+import { startConsumer } from "#platform/inbox/consumer.worker.ts";
+import { createPublisher } from "#platform/nats/publisher.ts";
+import { ensureStream } from "#platform/nats/streams.ts";
+import { createMetrics } from "#platform/ops/metrics.ts";
+import { createOutbox } from "#platform/outbox/outbox.ts";
+import { sql, uuidArray } from "#platform/postgres/sql.ts";
+import { systemClock as clock } from "#platform/time/clock.ts";
+import { onChunkFacts } from "../user-quota/charges/on-chunk-facts.event.ts";
+import type { Deps } from "../user-quota/deps.ts";
+import { createBenchKit, perSecond } from "./event-bench-kit.ts";
+
+// How many chunk.stored events per second become charges, from the stream to the committed ledger: spread over 100,000
+// users, all of one user, and, as the baseline of the same run, events that only pass the inbox.
+// Target: 15,000/s spread, and one user at least half of that.
+
+const users = 100_000;
+const total = 90_000;
+const nothing = z.strictObject({});
+
+await using kit = await createBenchKit();
+const pool = await kit.pool("user_quota");
+const publisherNats = await kit.connect("node-registry");
+await ensureStream(publisherNats, "CHUNKS", {}, kit.log);
+const nats = await kit.connect("user-quota");
+const userIds = Array.from({ length: users }, () => randomUUID());
+for (let start = 0; start < users; start += 5_000) {
+  await pool.query(sql.type(nothing)`
+    insert into user_quota.accounts (user_id, quota_set_at, created_at)
+    select user_id, now(), now() from unnest(${uuidArray(userIds.slice(start, start + 5_000))}) as new (user_id)`);
+}
+
+const deps: Deps = {
+  ...{ pool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics: createMetrics("bench") },
+  registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
+  defaultQuotaBytes: 10n * 2n ** 30n,
+};
+
+let sequence = 0n;
+const results: Record<string, number> = {};
+// The first round warms up code and caches; the figures are of the second.
+for (const round of ["warm-up", "measured"]) {
+  results.inbox = await measure(round, "inbox alone", (index) => userIds[(index * 7919) % users] ?? "", false);
+  results.spread = await measure(round, "100,000 users", (index) => userIds[(index * 7919) % users] ?? "", true);
+  const hot = userIds[0] ?? "";
+  results.hot = await measure(round, "one user", () => hot, true);
+}
+const { inbox = 0, spread = 0, hot = 0 } = results;
+console.log(
+  `spread against the inbox alone ${(spread / inbox).toFixed(2)}, one user against spread ${(hot / spread).toFixed(2)}`,
+);
+
+async function measure(round: string, name: string, userOf: (index: number) => string, charges: boolean) {
+  const count = round === "warm-up" ? total / 6 : total;
+  await publish(count, userOf);
+  const facts = onChunkFacts(deps);
+  let applied = 0;
+  const finished = Promise.withResolvers<void>();
+  const signal = new AbortController().signal;
+  const cpuBefore = process.cpuUsage();
+  const startedAt = clock.monotonicMs();
+  await using _consumer = startConsumer({
+    ...{ nats, pool, clock, log: kit.log, metrics: deps.metrics, signal },
+    ...{ schema: "user_quota", stream: "CHUNKS", durable: "user-quota-chunks" },
+    apply: async (tx, events) => {
+      if (charges) await facts.apply(tx, events);
+      applied += events.length;
+    },
+    afterCommit: () => {
+      facts.afterCommit();
+      if (applied >= count) finished.resolve();
+    },
+  });
+  await finished.promise;
+  const ms = clock.monotonicMs() - startedAt;
+  const cpu = process.cpuUsage(cpuBefore);
+  const cpuMicros = (cpu.user + cpu.system) / count;
+  console.log(`${round}, ${name}: ${perSecond(count, ms)}, ${cpuMicros.toFixed(0)} µs of Node's CPU each`);
+  return count / ms;
+}
+
+async function publish(count: number, userOf: (index: number) => string): Promise<void> {
+  using publisher = createPublisher({ nats: publisherNats, clock });
+  for (let start = 0; start < count; start += 2_000) {
+    const batch = Array.from({ length: Math.min(2_000, count - start) }, (_item, index) => userOf(start + index));
+    await Promise.all(batch.map((userId) => publishOne(publisher, userId)));
+  }
+}
+
+function publishOne(publisher: ReturnType<typeof createPublisher>, userId: string): Promise<void> {
+  sequence += 1n;
+  const chunkHash = randomBytes(32).toString("hex");
+  const payload = toBinary(
+    ChunkStoredSchema,
+    create(ChunkStoredSchema, {
+      ...{ chunkHash, userId, uploadId: randomUUID(), generation: 1, sizeBytes: 262_144n, nodeId: chunkHash },
+      ...{ confirmedReplicas: 2, wantedReplicas: 3, reachedQuorum: true },
+    }),
+  );
+  const headers = envelopeHeaders({
+    ...{ eventId: randomUUID(), type: ChunkStoredSchema.typeName, source: "/decentrastore/node-registry" },
+    ...{ key: chunkHash, keyVersion: 1n, sequence, time: clock.now() },
+  });
+  const stored = Promise.withResolvers<void>();
+  publisher.publish({ subject: `decentrastore.chunk.stored.${chunkHash}`, payload, headers }, (outcome) => {
+    if (outcome.kind === "stored") stored.resolve();
+    else stored.reject(new Error(`not stored: ${outcome.kind}`));
+  });
+  return stored.promise;
+}
