@@ -1,21 +1,29 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
-import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { transact } from "#platform/outbox/outbox.ts";
 import { isDatabaseDown } from "#platform/postgres/errors.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { implement } from "#platform/rpc/service.ts";
-import { unimplemented } from "#platform/rpc/unimplemented.ts";
 import { getUpload } from "./chunks/get-upload.rpc.ts";
+import { getUserUsage } from "./chunks/get-user-usage.rpc.ts";
 import { createGroupCommit } from "./chunks/group-commit.ts";
+import { listUnderReplicatedChunks } from "./chunks/list-under-replicated-chunks.rpc.ts";
 import { locateChunks } from "./chunks/locate-chunks.rpc.ts";
+import { createNodeCommands } from "./chunks/node-commands.ts";
 import { type NamedReport, recordStored } from "./chunks/record-stored.worker.ts";
+import { releaseChunks } from "./chunks/release-chunks.rpc.ts";
+import { reportBucket } from "./chunks/report-bucket.rpc.ts";
+import { reportChunkDigests } from "./chunks/report-chunk-digests.rpc.ts";
+import { reportDeletedChunks } from "./chunks/report-deleted-chunks.rpc.ts";
+import { reportLostChunks } from "./chunks/report-lost-chunks.rpc.ts";
 import type { StoredOutcome } from "./chunks/report-outcomes.ts";
 import { reportStoredChunks } from "./chunks/report-stored-chunks.rpc.ts";
 import type { ChunkRooms, Deps } from "./deps.ts";
+import { startChunkWorkers } from "./placement/chunk-workers.worker.ts";
+import { explainPlacement } from "./placement/explain-placement.rpc.ts";
 import { placeChunks } from "./placement/place-chunks.rpc.ts";
-import { startPlacementWorkers } from "./placement/placement-workers.worker.ts";
 import { createPlacer, type Placer } from "./placement/placer.ts";
+import { replaceNodes } from "./placement/replace-nodes.rpc.ts";
 
 export interface AssembledChunkRooms extends ChunkRooms {
   readonly placer: Placer;
@@ -26,37 +34,36 @@ export interface AssembledChunkRooms extends ChunkRooms {
 /** The chunk rooms (chunks/ and placement/), put together for service.ts. */
 export function createChunkRooms(deps: Deps): AssembledChunkRooms {
   const placer = createPlacer(deps);
-  const submitStored = storedCommits(deps);
-  const rpcs = chunkRpcs(deps, placer);
-  const { method } = NodeService;
+  const commands = createNodeCommands(deps.clock);
+  const rooms = { ...deps, placer, commands, submitStored: storedCommits(deps) };
+  const rpcs = chunkRpcs(rooms);
   return {
     placer,
     rpcs,
     services: [implement(ChunkService, rpcs)],
     nodeRpcs: {
-      reportStoredChunks: reportStoredChunks({ ...deps, submitStored }),
-      reportDeletedChunks: unimplemented(method.reportDeletedChunks),
-      reportLostChunks: unimplemented(method.reportLostChunks),
-      reportChunkDigests: unimplemented(method.reportChunkDigests),
-      reportBucket: unimplemented(method.reportBucket),
+      reportStoredChunks: reportStoredChunks(rooms),
+      reportDeletedChunks: reportDeletedChunks(rooms),
+      reportLostChunks: reportLostChunks(rooms),
+      reportChunkDigests: reportChunkDigests(rooms),
+      reportBucket: reportBucket(rooms),
     },
-    commandsFor: () => [],
-    onHeartbeat: () => {},
-    startWorkers: (signal) => startPlacementWorkers({ ...deps, placer }, signal),
+    commandsFor: commands.commandsFor,
+    onHeartbeat: (nodeId, { chunkDigest }) => commands.onHeartbeat(nodeId, chunkDigest),
+    startWorkers: (signal, nats) => startChunkWorkers({ ...rooms, nats }, signal),
   };
 }
 
-function chunkRpcs(deps: Deps, placer: Placer) {
-  const { method } = ChunkService;
+function chunkRpcs(deps: Deps & { readonly placer: Placer }) {
   return {
-    placeChunks: placeChunks({ ...deps, placer }),
-    replaceNodes: unimplemented(method.replaceNodes),
+    placeChunks: placeChunks(deps),
+    replaceNodes: replaceNodes(deps),
     locateChunks: locateChunks(deps),
     getUpload: getUpload(deps),
-    releaseChunks: unimplemented(method.releaseChunks),
-    getUserUsage: unimplemented(method.getUserUsage),
-    listUnderReplicatedChunks: unimplemented(method.listUnderReplicatedChunks),
-    explainPlacement: unimplemented(method.explainPlacement),
+    releaseChunks: releaseChunks(deps),
+    getUserUsage: getUserUsage(deps),
+    listUnderReplicatedChunks: listUnderReplicatedChunks(deps),
+    explainPlacement: explainPlacement(deps),
   } satisfies ServiceImpl<typeof ChunkService>;
 }
 

@@ -7,6 +7,7 @@ import type {
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import type { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import type { Logger } from "#platform/log/logger.ts";
+import type { Nats } from "#platform/nats/connect.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
@@ -55,7 +56,7 @@ export type ChunkStats = Pick<
   "chunkCount" | "chunkBytes" | "underReplicatedChunkCount" | "lostChunkCount"
 >;
 
-/** What the chunk rooms bring to the service: `createChunkRooms(deps)` in chunks/chunk-rooms.ts. */
+/** What the chunk rooms bring to the service: `createChunkRooms(deps)` in chunk-rooms.ts. */
 export interface ChunkRooms {
   /** Services on the internal port (ChunkService). */
   readonly services: readonly RpcService[];
@@ -75,5 +76,5 @@ export interface ChunkRooms {
   /** The chunk figures of GetNetworkStats. */
   networkStats?(): Promise<Partial<ChunkStats>>;
   /** Starts the loops of the chunk rooms (expiry, release, event consumption, ...). */
-  startWorkers(signal: AbortSignal): Promise<AsyncDisposable>;
+  startWorkers(signal: AbortSignal, nats: Nats): Promise<AsyncDisposable>;
 }

@@ -66,7 +66,7 @@ export async function startNodeRegistry(
   const deps: Deps = { ...base, view: directory.view };
   stack.use(startDirectoryUpkeep({ ...deps, probationBelow: PROBATION_BELOW }, ended.signal));
   const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps);
-  stack.use(await chunkRooms.startWorkers(ended.signal));
+  stack.use(await chunkRooms.startWorkers(ended.signal, nats));
   const verifier = parts.verifier ?? authVerifier(config, clock, log);
   const running = await serveRooms({ deps, nats, chunkRooms, directory, verifier }, stack);
   const rest = stack.move();

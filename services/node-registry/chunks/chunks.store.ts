@@ -160,6 +160,22 @@ export async function saveProgress(
     where c.chunk_hash = made.chunk_hash`);
 }
 
+/** Only the live replicas: a node came or went, which is no event of the chunk. The rows must be locked. */
+export async function saveLiveReplicas(
+  tx: Transaction,
+  chunks: readonly { readonly chunkHash: string; readonly liveReplicas: number }[],
+): Promise<void> {
+  if (chunks.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    update node_registry.chunks c
+    set live_replicas = made.live_replicas
+    from unnest(
+      ${hashArray(chunks.map((chunk) => chunk.chunkHash))},
+      ${int4Array(chunks.map((chunk) => chunk.liveReplicas))}
+    ) as made (chunk_hash, live_replicas)
+    where c.chunk_hash = made.chunk_hash`);
+}
+
 /** Ends lives; the event versions go up by one for chunk.released. The rows must be locked. */
 export async function endLives(tx: Transaction, hashes: readonly string[], now: Temporal.Instant): Promise<void> {
   await tx.query(sql.type(zVoid)`

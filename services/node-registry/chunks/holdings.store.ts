@@ -96,6 +96,17 @@ export async function changeHoldings(
   return toAvailabilities(rows);
 }
 
+/** Rows for nodes that have none, so that `changeHoldings` can be used. Locks no row that exists. */
+export async function ensureHoldings(tx: Transaction, changes: HoldingChanges): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    insert into node_registry.node_holdings (node_id)
+    select asked.node_id
+    from unnest(${int8Array(changes.sorted().map((change) => change.nodeRowId))}) as asked (node_id)
+    where not exists (select from node_registry.node_holdings h where h.node_id = asked.node_id)
+    order by asked.node_id
+    on conflict do nothing`);
+}
+
 /** Like `changeHoldings` for new assignments only; makes the row of a node that never had one. */
 export async function addAssignments(tx: Transaction, changes: HoldingChanges): Promise<void> {
   const sorted = changes.sorted();

@@ -3,7 +3,7 @@ import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Deps } from "../deps.ts";
 import { type Availabilities, countsAsLive } from "./availability.ts";
 import { digestTermOf } from "./chunk-digest.ts";
-import { chunkStored } from "./chunk-stored.event.ts";
+import { chunkConfirmed } from "./chunk-stored.event.ts";
 import { lockChunks, saveProgress } from "./chunks.store.ts";
 import { sortedHashes } from "./hashes.ts";
 import { changeHoldings, collectHoldingChanges } from "./holdings.store.ts";
@@ -63,7 +63,7 @@ export async function recordStored(
   );
   const names = new Map(reports.map((report) => [report.nodeRowId, report.nodeId]));
   const events: OutboxEvent[] = confirmations.map((confirmation) =>
-    chunkStored(deps.clock, confirmation, names.get(confirmation.nodeRowId) ?? ""),
+    chunkConfirmed(deps.clock, confirmation, names.get(confirmation.nodeRowId) ?? ""),
   );
   for (const upload of completed) events.push(uploadCompleted(deps.clock, upload));
   await deps.outbox.append(tx, events);

@@ -20,11 +20,12 @@ const zReplica = z.strictObject({
   chunk_hash: zHash,
   node_id: zInt8,
   block_index: z.int(),
+  is_repair: z.boolean(),
   state: z.enum(["assigned", "confirmed", "lost"]),
 });
 
 const columns = sql.fragment`
-  encode(s.chunk_hash, 'hex') as chunk_hash, s.node_id, s.block_index,
+  encode(s.chunk_hash, 'hex') as chunk_hash, s.node_id, s.block_index, s.is_repair,
   case when s.stored_at is not null then 'confirmed' when s.lost_at is not null then 'lost' else 'assigned' end as state`;
 
 /** Every replica of the chunks. The joins are by value, so each hash looks into one partition only. */
@@ -53,6 +54,7 @@ export async function readStoredReplicas(db: Connection, hashes: readonly string
 const zKnown = zReplica.extend({
   state: z.enum(["assigned", "confirmed", "lost"]).nullable(),
   block_index: z.int().nullable(),
+  is_repair: z.boolean().nullable(),
   cause: z.enum(["released", "upload_expired", "not_placed"]).nullable(),
 });
 
@@ -64,7 +66,7 @@ export interface KnownPair extends Pair {
 /** What is known of each pair: its replica, or why the node was told to delete the chunk. */
 export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise<KnownPair[]> {
   const rows = await db.any(sql.type(zKnown)`
-    select encode(asked.chunk_hash, 'hex') as chunk_hash, asked.node_id, s.block_index,
+    select encode(asked.chunk_hash, 'hex') as chunk_hash, asked.node_id, s.block_index, s.is_repair,
       case when s.chunk_hash is null then null when s.stored_at is not null then 'confirmed'
         when s.lost_at is not null then 'lost' else 'assigned' end as state,
       d.cause
@@ -75,7 +77,9 @@ export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise
     chunkHash: row.chunk_hash,
     nodeRowId: row.node_id,
     replica:
-      row.state === null || row.block_index === null ? undefined : { state: row.state, blockIndex: row.block_index },
+      row.state === null || row.block_index === null
+        ? undefined
+        : { state: row.state, blockIndex: row.block_index, isRepair: row.is_repair === true },
     deletion: row.cause ?? undefined,
   }));
 }
@@ -165,5 +169,11 @@ function nodesOf(pairs: readonly Pair[]) {
 }
 
 function fromRow(row: z.infer<typeof zReplica>): Replica {
-  return { chunkHash: row.chunk_hash, nodeRowId: row.node_id, blockIndex: row.block_index, state: row.state };
+  return {
+    chunkHash: row.chunk_hash,
+    nodeRowId: row.node_id,
+    blockIndex: row.block_index,
+    isRepair: row.is_repair,
+    state: row.state,
+  };
 }

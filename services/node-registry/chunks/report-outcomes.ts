@@ -22,6 +22,8 @@ export type ReplicaState = "assigned" | "confirmed" | "lost";
 export interface KnownReplica {
   readonly state: ReplicaState;
   readonly blockIndex: number;
+  /** Assigned by repair and not for an upload. */
+  readonly isRepair: boolean;
 }
 
 /** Why a node was told to delete a chunk: what a late report of it is answered with. */
@@ -42,6 +44,7 @@ export interface Confirmation {
   readonly chunk: LockedChunk;
   readonly nodeRowId: bigint;
   readonly blockIndex: number;
+  readonly isRepair: boolean;
   readonly wasLost: boolean;
   readonly confirmedReplicas: number;
   readonly eventVersion: bigint;
@@ -102,6 +105,7 @@ function confirm(
     chunk,
     nodeRowId,
     blockIndex: replica.blockIndex,
+    isRepair: replica.isRepair,
     wasLost: replica.state === "lost",
     confirmedReplicas,
     eventVersion: (before?.eventVersion ?? chunk.eventVersion) + 1n,

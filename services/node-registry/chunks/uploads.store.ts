@@ -162,3 +162,25 @@ export async function settleUpload(tx: Transaction, uploadId: string): Promise<v
   await tx.query(sql.type(zVoid)`
     update node_registry.uploads set due_at = null where upload_id = ${uploadId}::uuid and state <> 'open'`);
 }
+
+/** With the end of an upload ends the memory of nodes that failed it. */
+export async function forgetReplacedNodes(tx: Transaction, uploadId: string): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    delete from node_registry.replaced_nodes where upload_id = ${uploadId}::uuid`);
+}
+
+/** Uploads of a user in the order of their ids, from behind `after`. */
+export async function readUploadsOfUser(
+  db: Connection,
+  userId: string,
+  after: string,
+  limit: number,
+): Promise<{ uploadId: string; state: UploadState }[]> {
+  const rows = await db.any(sql.type(zId.extend({ state: zUploadState }))`
+    select upload_id, state
+    from node_registry.uploads
+    where user_id = ${userId}::uuid and upload_id > ${after}::uuid
+    order by upload_id
+    limit ${limit}`);
+  return rows.map((row) => ({ uploadId: row.upload_id, state: row.state }));
+}

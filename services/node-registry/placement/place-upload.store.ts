@@ -152,8 +152,8 @@ async function requestsOf(
   const known = [...split.dead.map((chunk) => chunk.chunkHash), ...split.living.map(({ asked }) => asked.chunkHash)];
   const replicas = known.length === 0 ? [] : await readReplicas(tx, known);
   const deletions = known.length === 0 ? [] : await readPendingDeletions(tx, known);
-  const held = groupBy(replicas, (replica) => replica.chunkHash);
-  const barred = groupBy(deletions, (deletion) => deletion.chunkHash);
+  const held = Map.groupBy(replicas, (replica) => replica.chunkHash);
+  const barred = Map.groupBy(deletions, (deletion) => deletion.chunkHash);
   const living = new Map(split.living.map(({ chunk }) => [chunk.chunkHash, chunk]));
   return content.chunks.map(({ chunkHash, sizeBytes }) => {
     const chunk = living.get(chunkHash);
@@ -229,15 +229,4 @@ function holdingsOf(made: readonly Assignment[]) {
     change.assignedBytes += sizeBytes;
   }
   return changes;
-}
-
-function groupBy<T>(items: readonly T[], keyOf: (item: T) => string): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const item of items) {
-    const key = keyOf(item);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [item]);
-    else group.push(item);
-  }
-  return groups;
 }

@@ -1,0 +1,71 @@
+import type { Deps } from "../deps.ts";
+import type { PlacementCandidate } from "../directory/network-view.ts";
+import { lockAvailability, readAvailabilities, saveWalk, turnAvailability } from "./availability.store.ts";
+import { lockChunks, saveLiveReplicas } from "./chunks.store.ts";
+import { readReplicasOfNode } from "./replicas.store.ts";
+import { saveHealth } from "./under-replicated.store.ts";
+
+type WalkDeps = Pick<Deps, "pool" | "clock" | "view">;
+const BATCH = 500;
+const END = "f".repeat(64);
+
+/** Nodes that can serve what they hold. Announced maintenance is no loss, however silent the node is meanwhile. */
+export function isThere(node: PlacementCandidate | undefined): boolean {
+  if (node === undefined || node.state === "disqualified" || node.state === "deregistered") return false;
+  return node.state === "maintenance" || node.liveness === "online" || node.liveness === "suspect";
+}
+
+/**
+ * Makes chunks.live_replicas follow the nodes that came or went: for the given nodes, or for all. A walk that a crash cut
+ * off goes on where it was; it costs a batch of locks at a time, so that reports are hardly held up.
+ */
+export async function followAvailability(deps: WalkDeps, rowIds?: readonly bigint[]): Promise<number> {
+  let walked = 0;
+  for (const { rowId, isAvailable, walkedTo } of await readAvailabilities(deps.pool, rowIds)) {
+    // A walk that is under way ends first; where it went the wrong way meanwhile the next one turns back.
+    if (walkedTo !== null) await walk(deps, rowId);
+    const shouldBe = isThere(deps.view.nodeByRowId(rowId));
+    if (isAvailable === shouldBe) continue;
+    walked += 1;
+    if (await turnAvailability(deps.pool, rowId, shouldBe)) await walk(deps, rowId);
+  }
+  return walked;
+}
+
+async function walk(deps: WalkDeps, rowId: bigint): Promise<void> {
+  while (await walkBatch(deps, rowId));
+}
+
+/** The next chunks of the node, in one transaction; false when the walk has ended. */
+async function walkBatch(deps: WalkDeps, rowId: bigint): Promise<boolean> {
+  return deps.pool.transaction(async (tx) => {
+    const [start] = await readAvailabilities(tx, [rowId]);
+    if (start === undefined || start.walkedTo === null) return false;
+    const range = { after: start.walkedTo, through: END, limit: BATCH };
+    const ahead = await readReplicasOfNode(tx, rowId, range);
+    const through = ahead.length < BATCH ? END : (ahead.at(-1)?.chunkHash ?? END);
+    const locked = await lockChunks(
+      tx,
+      ahead.map((replica) => replica.chunkHash),
+    );
+    const current = await lockAvailability(tx, rowId);
+    if (current?.walkedTo !== start.walkedTo) return true;
+    // What came into the range since the first look is not locked, and may have been counted by the old value.
+    const replicas = await readReplicasOfNode(tx, rowId, { ...range, through, limit: BATCH + 1 });
+    const chunks = new Map(locked.map((chunk) => [chunk.chunkHash, chunk]));
+    if (replicas.some((replica) => !chunks.has(replica.chunkHash))) return true;
+    const step = current.isAvailable ? 1 : -1;
+    const changed = replicas.flatMap(({ chunkHash, state }) => {
+      const chunk = state === "confirmed" ? chunks.get(chunkHash) : undefined;
+      return chunk === undefined ? [] : [{ ...chunk, liveReplicas: chunk.liveReplicas + step }];
+    });
+    await saveLiveReplicas(tx, changed);
+    await saveHealth(
+      tx,
+      changed.map((chunk) => ({ ...chunk, isStored: chunk.hasQuorum && !chunk.isReleased })),
+      deps.clock.now(),
+    );
+    await saveWalk(tx, rowId, through === END ? null : through);
+    return through !== END;
+  });
+}

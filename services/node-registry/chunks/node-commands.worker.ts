@@ -1,0 +1,77 @@
+import type { Deps } from "../deps.ts";
+import { readDeletionsOfNodes } from "./deletions.store.ts";
+import { readDigests } from "./holdings.store.ts";
+import type { NodeCommands } from "./node-commands.ts";
+
+const MAX_DIGESTS_PER_ROUND = 5_000;
+const MAX_HASHES_PER_COMMAND = 1_000;
+// Hashes kept for commands in all: with more nodes at work each gets a smaller portion at a time.
+const MAX_HASHES_KEPT = 500_000;
+const MAX_NODES_PER_ROUND = 200;
+// A digest that has been still for so long contains nothing that the node cannot know yet.
+const SETTLED = Temporal.Duration.from({ seconds: 2 });
+
+type CommandDeps = Pick<Deps, "pool" | "clock" | "view"> & { readonly commands: NodeCommands };
+
+/** Compares the digests that came with heartbeats with the registry's running sums: one indexed query a round. */
+export async function compareDigests(deps: CommandDeps): Promise<void> {
+  const waiting = deps.commands.takeWaiting(MAX_DIGESTS_PER_ROUND);
+  if (waiting.length === 0) return;
+  const rowIds = new Map<string, bigint>();
+  for (const { nodeId } of waiting) {
+    const rowId = deps.view.node(nodeId)?.rowId;
+    if (rowId !== undefined) rowIds.set(nodeId, rowId);
+  }
+  const rows = await readDigests(deps.pool, [...rowIds.values()], deps.clock.now().subtract(SETTLED));
+  const known = new Map(rows.map((row) => [row.node_id, row]));
+  for (const { nodeId, digest } of waiting) {
+    const rowId = rowIds.get(nodeId);
+    if (rowId === undefined) continue;
+    const row = known.get(rowId);
+    const isEqual = BigInt(row?.digest ?? 0) === digest;
+    const isSettled = row?.is_settled ?? true;
+    deps.commands.compared(nodeId, digest, isEqual ? "equal" : isSettled ? "different" : "unsettled");
+  }
+}
+
+/** Pending deletions by node: how many there were when their hashes were last read. */
+export type LoadedDeletions = Map<bigint, number>;
+
+/** Reads the hashes to delete of nodes whose number of pending deletions has changed, a portion of the nodes a round. */
+export async function loadDeletions(
+  deps: CommandDeps,
+  busy: readonly { readonly node_id: bigint; readonly pending_deletions: bigint }[],
+  loaded: LoadedDeletions,
+): Promise<void> {
+  const heard = new Map<bigint, { nodeId: string; pending: number }>();
+  for (const { node_id: rowId, pending_deletions: pending } of busy) {
+    const nodeId = deps.view.nodeByRowId(rowId)?.nodeId;
+    if (pending > 0n && nodeId !== undefined && deps.commands.isHeard(nodeId)) {
+      heard.set(rowId, { nodeId, pending: Number(pending) });
+    }
+  }
+  for (const rowId of loaded.keys()) {
+    if (heard.has(rowId)) continue;
+    loaded.delete(rowId);
+    const nodeId = deps.view.nodeByRowId(rowId)?.nodeId;
+    if (nodeId !== undefined) deps.commands.setDeletions(nodeId, []);
+  }
+  const changed = [...heard]
+    .filter(([rowId, { pending }]) => loaded.get(rowId) !== pending)
+    .slice(0, MAX_NODES_PER_ROUND);
+  if (changed.length === 0) return;
+  const portion = Math.max(16, Math.min(MAX_HASHES_PER_COMMAND, Math.floor(MAX_HASHES_KEPT / heard.size)));
+  const pairs = await readDeletionsOfNodes(
+    deps.pool,
+    changed.map(([rowId]) => rowId),
+    portion,
+  );
+  const hashes = Map.groupBy(pairs, (pair) => pair.nodeRowId);
+  for (const [rowId, { nodeId, pending }] of changed) {
+    loaded.set(rowId, pending);
+    deps.commands.setDeletions(
+      nodeId,
+      (hashes.get(rowId) ?? []).map((pair) => pair.chunkHash),
+    );
+  }
+}

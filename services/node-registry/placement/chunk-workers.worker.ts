@@ -1,0 +1,117 @@
+import { startConsumer } from "#platform/inbox/consumer.worker.ts";
+import { runAsLeader } from "#platform/leadership/leadership.ts";
+import type { Nats } from "#platform/nats/connect.ts";
+import { isDatabaseDown } from "#platform/postgres/errors.ts";
+import { followAvailability } from "../chunks/availability.worker.ts";
+import { endDueUploads } from "../chunks/end-uploads.worker.ts";
+import { readBusyNodes } from "../chunks/holdings.store.ts";
+import type { NodeCommands } from "../chunks/node-commands.ts";
+import { compareDigests, type LoadedDeletions, loadDeletions } from "../chunks/node-commands.worker.ts";
+import { onUserDeleted } from "../chunks/on-user-deleted.event.ts";
+import { exchangeForGoneNodes } from "./exchange.worker.ts";
+import type { PlacementDeps } from "./place-chunks.rpc.ts";
+import { sweepPlacements } from "./upload-sweeper.worker.ts";
+import { purgeDeletedUsers } from "./user-purge.worker.ts";
+
+const SCHEMA = "node_registry";
+const BUSY_MS = 1_000;
+// Reading what nodes have to do may take this share of the time: a very large network reads it less often.
+const BUSY_SHARE = 0.05;
+const SWEEP_MS = 5_000;
+const FOLLOW_MS = 500;
+// Everything is compared now and then, for changes that were missed while nobody led.
+const COMPARE_ALL_MS = 60_000;
+
+interface WorkerDeps extends PlacementDeps {
+  readonly commands: NodeCommands;
+  readonly nats: Nats;
+}
+
+/** The loops of the chunk rooms: what each process keeps in memory, and what one of them does for all. */
+export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): Promise<AsyncDisposable> {
+  const stop = new AbortController();
+  const ending = AbortSignal.any([signal, stop.signal]);
+  const changed = new Set<bigint>();
+  deps.view.onPut((node) => changed.add(node.rowId));
+  const lead = (name: string, work: (signal: AbortSignal) => Promise<void>) =>
+    runAsLeader({ ...deps, schema: SCHEMA, name, signal: ending, work: (lease) => work(lease.signal) });
+  const loops = [
+    followBusyNodes(deps, ending),
+    lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps))),
+    lead("chunk-availability", (led) => followNodes(deps, led, changed)),
+  ];
+  const consumer = startConsumer({
+    ...deps,
+    schema: SCHEMA,
+    stream: "USERS",
+    durable: "node-registry-users",
+    apply: onUserDeleted(deps),
+    signal: ending,
+  });
+  return {
+    [Symbol.asyncDispose]: async () => {
+      stop.abort();
+      await consumer[Symbol.asyncDispose]();
+      await Promise.all(loops);
+    },
+  };
+}
+
+async function sweep(deps: WorkerDeps): Promise<boolean> {
+  const isMoreToEnd = await endDueUploads(deps);
+  const isMoreToSweep = await sweepPlacements(deps);
+  await exchangeForGoneNodes(deps);
+  await purgeDeletedUsers(deps);
+  return isMoreToEnd || isMoreToSweep;
+}
+
+/** Runs until the signal aborts: at once again while there is more to do. Failures are logged and tried again. */
+async function repeat(
+  deps: Pick<WorkerDeps, "clock" | "log" | "random">,
+  signal: AbortSignal,
+  periodMs: number,
+  round: () => Promise<boolean>,
+): Promise<void> {
+  while (!signal.aborted) {
+    try {
+      if (await round()) continue;
+    } catch (error) {
+      deps.log[isDatabaseDown(error) ? "warn" : "error"]({ err: error }, "a round of the chunk workers failed");
+    }
+    await deps.clock.sleep(periodMs * (0.75 + deps.random() / 2), signal);
+  }
+}
+
+/** Nodes that the view has put since the last round, and from time to time all. */
+async function followNodes(deps: WorkerDeps, signal: AbortSignal, changed: Set<bigint>): Promise<void> {
+  let comparedAtMs = Number.NEGATIVE_INFINITY;
+  await repeat(deps, signal, FOLLOW_MS, async () => {
+    const isDue = deps.clock.monotonicMs() - comparedAtMs >= COMPARE_ALL_MS;
+    const rowIds = [...changed];
+    changed.clear();
+    if (isDue) {
+      comparedAtMs = deps.clock.monotonicMs();
+      await followAvailability(deps);
+    } else if (rowIds.length > 0) await followAvailability(deps, rowIds);
+    return false;
+  });
+}
+
+/** Other processes assign, confirm and delete too: what this one knows is corrected about once a second. */
+async function followBusyNodes(deps: WorkerDeps, signal: AbortSignal): Promise<void> {
+  const loaded: LoadedDeletions = new Map();
+  while (!signal.aborted) {
+    const startedAtMs = deps.clock.monotonicMs();
+    try {
+      const rows = await readBusyNodes(deps.pool);
+      deps.placer.replaceAssigned(new Map(rows.map((row) => [row.node_id, Number(row.assigned_bytes)])));
+      await loadDeletions(deps, rows, loaded);
+      await compareDigests(deps);
+      deps.commands.forgetSilent();
+    } catch (error) {
+      deps.log.warn({ err: error }, "what nodes have to do cannot be read, trying again");
+    }
+    const tookMs = deps.clock.monotonicMs() - startedAtMs;
+    await deps.clock.sleep(Math.max(BUSY_MS, tookMs / BUSY_SHARE), signal);
+  }
+}

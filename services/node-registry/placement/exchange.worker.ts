@@ -1,0 +1,48 @@
+import { transact } from "#platform/outbox/outbox.ts";
+import { lockChunks } from "../chunks/chunks.store.ts";
+import { readBusyNodes } from "../chunks/holdings.store.ts";
+import { exchangeAssignments, readAwaitedOfNode } from "./exchange.store.ts";
+import type { PlacementDeps } from "./place-chunks.rpc.ts";
+
+const BATCH = 200;
+
+/**
+ * Gives the unconfirmed assignments of nodes that are gone to others, as long as an upload waits for them: clients learn
+ * of it by repeating PlaceChunks. What finds no other node stays, and is tried again in the next round.
+ */
+export async function exchangeForGoneNodes(deps: PlacementDeps): Promise<number> {
+  let exchanged = 0;
+  for (const { node_id: rowId, assigned_bytes: bytes } of await readBusyNodes(deps.pool)) {
+    const node = deps.view.nodeByRowId(rowId);
+    const isGone = node === undefined || node.liveness === "offline" || GONE_STATES.has(node.state);
+    if (bytes > 0n && isGone) exchanged += await exchangeNode(deps, rowId);
+  }
+  return exchanged;
+}
+
+const GONE_STATES: ReadonlySet<string> = new Set(["disqualified", "deregistered"]);
+
+async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint): Promise<number> {
+  let exchanged = 0;
+  for (let after = ""; ; ) {
+    const hashes = await readAwaitedOfNode(deps.pool, nodeRowId, after, BATCH);
+    const last = hashes.at(-1);
+    if (last === undefined) return exchanged;
+    after = last;
+    const exchange = await transact(deps, async (tx) =>
+      exchangeAssignments(
+        tx,
+        await lockChunks(tx, hashes),
+        hashes.map((chunkHash) => ({ chunkHash, nodeRowId })),
+        {
+          now: deps.clock.now(),
+          barred: [],
+          isOptional: true,
+          place: deps.placer.place,
+        },
+      ),
+    );
+    for (const made of exchange?.made ?? []) deps.placer.assigned(made.nodeRowId, Number(made.sizeBytes));
+    exchanged += exchange?.made.length ?? 0;
+  }
+}

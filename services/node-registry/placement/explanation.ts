@@ -1,0 +1,134 @@
+import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
+import type { PlacementCandidate } from "../directory/network-view.ts";
+import { PROBATION_SHARE } from "./draw.ts";
+import { brokenHardRule, crowdingOf, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
+
+/** A chunk that could be placed now. */
+export interface PlacementQuestion {
+  readonly sizeBytes: number;
+  readonly replicas: number;
+  /** storage_nodes.id of nodes that hold or are assigned the chunk. */
+  readonly holders: ReadonlySet<bigint>;
+  /** Replicas that count already. */
+  readonly counting: number;
+  /** Nodes that have not confirmed its deletion. */
+  readonly deleting: ReadonlySet<bigint>;
+}
+
+export interface Explained {
+  readonly nodeId: string;
+  readonly isEligible: boolean;
+  readonly brokenRules: readonly PlacementRule[];
+  readonly roomBytes: number;
+  readonly parts: ScoreParts;
+  readonly weight: number;
+  readonly drawShare: number;
+}
+
+export interface Explanation {
+  /** By node_id. */
+  readonly candidates: readonly Explained[];
+  readonly eligibleNodes: number;
+  readonly isPlaceable: boolean;
+  readonly relaxed: readonly PlacementRule[];
+}
+
+/** The same rules and weights as the draw, for every node; a rule that gives way everywhere is named as relaxed. */
+export function explainCandidates(
+  candidates: readonly PlacementCandidate[],
+  question: PlacementQuestion,
+  assignedBytesOf: (rowId: bigint) => number,
+): Explanation {
+  const hard = candidates.map((node) => hardRulesOf(node, question, assignedBytesOf(node.rowId)));
+  const able = candidates.filter((_, index) => hard[index]?.length === 0);
+  const relaxed = relaxedRules(candidates, able, question);
+  const holders = candidates.filter((node) => question.holders.has(node.rowId));
+  const soft = candidates.map((node) => sharedRulesOf(node, holders));
+  const isEligible = (index: number) =>
+    hard[index]?.length === 0 && (soft[index] ?? []).every((rule) => relaxed.includes(rule));
+  const eligible = candidates.filter((_, index) => isEligible(index));
+  const crowding = crowdingOf(able);
+  const weights = new Map<bigint, number>();
+  for (const node of eligible) {
+    const assigned = assignedBytesOf(node.rowId);
+    weights.set(node.rowId, scoreOf(scorePartsOf(node, assigned, diversityOf(node, crowding))));
+  }
+  const shareOf = drawShares(eligible, weights);
+  const explained = candidates.map((node, index): Explained => {
+    const assigned = assignedBytesOf(node.rowId);
+    return {
+      nodeId: node.nodeId,
+      isEligible: isEligible(index),
+      brokenRules: [...(hard[index] ?? []), ...(soft[index] ?? [])].sort((a, b) => a - b),
+      roomBytes: roomOf(node, assigned),
+      parts: scorePartsOf(node, assigned, diversityOf(node, crowding)),
+      weight: weights.get(node.rowId) ?? 0,
+      drawShare: shareOf(node),
+    };
+  });
+  return {
+    candidates: explained.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
+    eligibleNodes: eligible.length,
+    isPlaceable: able.length >= question.replicas - question.counting,
+    relaxed,
+  };
+}
+
+const HARD_RULES = {
+  not_in_service: PlacementRule.IN_SERVICE,
+  not_online: PlacementRule.ONLINE,
+  not_enough_space: PlacementRule.FREE_SPACE,
+} as const;
+
+function hardRulesOf(node: PlacementCandidate, question: PlacementQuestion, assignedBytes: number): PlacementRule[] {
+  const rules: PlacementRule[] = [];
+  const broken = brokenHardRule(node, assignedBytes, question.sizeBytes);
+  if (broken !== undefined) rules.push(HARD_RULES[broken]);
+  if (question.holders.has(node.rowId)) rules.push(PlacementRule.ONE_REPLICA_PER_NODE);
+  if (question.deleting.has(node.rowId)) rules.push(PlacementRule.NO_PENDING_DELETION);
+  return rules;
+}
+
+function sharedRulesOf(node: PlacementCandidate, holders: readonly PlacementCandidate[]): PlacementRule[] {
+  const others = holders.filter((holder) => holder.rowId !== node.rowId);
+  const rules: PlacementRule[] = [];
+  if (others.some((holder) => holder.peerNetwork === node.peerNetwork)) rules.push(PlacementRule.DIFFERENT_SUBNETS);
+  if (others.some((holder) => holder.region === node.region)) rules.push(PlacementRule.DIFFERENT_REGIONS);
+  return rules;
+}
+
+/** What the network cannot offer for the replicas that are still missing. */
+function relaxedRules(
+  candidates: readonly PlacementCandidate[],
+  able: readonly PlacementCandidate[],
+  question: PlacementQuestion,
+): PlacementRule[] {
+  const missing = Math.max(0, question.replicas - question.counting);
+  const holders = candidates.filter((node) => question.holders.has(node.rowId));
+  const fresh = (of: (node: PlacementCandidate) => string) => {
+    const used = new Set(holders.map(of));
+    return new Set(able.map(of).filter((value) => !used.has(value))).size;
+  };
+  const relaxed: PlacementRule[] = [];
+  if (able.filter((node) => !node.isOnProbation).length < missing) relaxed.push(PlacementRule.PROBATION_SHARE);
+  if (fresh((node) => node.peerNetwork) < missing) relaxed.push(PlacementRule.DIFFERENT_SUBNETS);
+  if (fresh((node) => node.region) < missing) relaxed.push(PlacementRule.DIFFERENT_REGIONS);
+  return relaxed;
+}
+
+/** The probability of being drawn first: nodes on probation share what is set aside for them, and no more. */
+function drawShares(eligible: readonly PlacementCandidate[], weights: ReadonlyMap<bigint, number>) {
+  const sums = { probation: 0, established: 0 };
+  for (const node of eligible) {
+    sums[node.isOnProbation ? "probation" : "established"] += weights.get(node.rowId) ?? 0;
+  }
+  const all = sums.probation + sums.established;
+  const isWithoutEstablished = sums.established === 0;
+  const probation = all === 0 ? 0 : isWithoutEstablished ? 1 : Math.min(PROBATION_SHARE, sums.probation / all);
+  return (node: PlacementCandidate): number => {
+    const weight = weights.get(node.rowId);
+    if (weight === undefined) return 0;
+    const [share, sum] = node.isOnProbation ? [probation, sums.probation] : [1 - probation, sums.established];
+    return sum === 0 ? 0 : (share * weight) / sum;
+  };
+}

@@ -1,0 +1,156 @@
+import { randomUUID } from "node:crypto";
+import { expect, test } from "vitest";
+import {
+  ChunkReleasedSchema,
+  ChunkStoredSchema,
+  UploadCompletedSchema,
+  UploadExpiredSchema,
+} from "#gen/decentrastore/events/v1/events_pb.ts";
+import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { endDueUploads } from "../chunks/end-uploads.worker.ts";
+import { eventsOf } from "../testing/chunk-events.ts";
+import { type ChunkFixture, createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
+import { contradictions } from "../testing/chunk-truth.ts";
+
+const DAY_MS = 24 * 3_600_000;
+
+async function placed(f: ChunkFixture, count: number, replicas = 3) {
+  const ids = { userId: randomUUID(), uploadId: randomUUID() };
+  const chunks = newChunks(count);
+  const answer = await f.chunks.placeChunks({ ...ids, chunks, replicas });
+  const nodesOf = (index: number) => (answer.chunks[index]?.nodes ?? []).map((node) => f.nodeById(node.nodeId));
+  const report = async (index: number, replica: number) => {
+    const chunkHash = chunks[index]?.chunkHash ?? "";
+    return (await nodesOf(index)[replica]?.client.reportStoredChunks({ chunkHashes: [chunkHash] }))?.results[0];
+  };
+  return { ...ids, chunks, answer, nodesOf, report };
+}
+
+test("an upload that is not completed in 24 hours loses what is below quorum and keeps what is charged", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(4);
+  const upload = await placed(f, 2);
+  await upload.report(0, 0);
+  await upload.report(0, 1);
+  await upload.report(1, 0);
+  f.clock.jump(DAY_MS - 1);
+  await endDueUploads(f.deps);
+  expect((await f.chunks.getUpload(upload)).upload?.state).toBe(UploadState.OPEN);
+  f.clock.jump(1);
+  await endDueUploads(f.deps);
+  const { upload: after } = await f.chunks.getUpload(upload);
+  expect(after).toMatchObject({ state: UploadState.EXPIRED, chargedChunks: 1, chargedBytes: 1_000n });
+  expect(after?.chunks.map((chunk) => chunk.chunkHash)).toEqual([upload.chunks[0]?.chunkHash]);
+  expect(await eventsOf(f.pool, UploadExpiredSchema)).toMatchObject([
+    { uploadId: upload.uploadId, reservationId: upload.answer.reservationId, chargedChunks: 1, chargedBytes: 1_000n },
+  ]);
+  expect(await eventsOf(f.pool, ChunkReleasedSchema)).toMatchObject([
+    { chunkHash: upload.chunks[1]?.chunkHash, charged: false, generation: 1 },
+  ]);
+  expect([await upload.report(1, 1), await upload.report(1, 0), await upload.report(0, 2)]).toEqual(
+    Array(3).fill(Result.UPLOAD_EXPIRED),
+  );
+  expect(await upload.report(0, 0)).toBe(Result.ALREADY_CONFIRMED);
+  await expect(f.chunks.placeChunks({ ...upload, chunks: upload.chunks, replicas: 3 })).rejects.toThrow(/expired/);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("releasing refunds what was charged once, and a hash can live again only where its deletion is confirmed", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await placed(f, 1);
+  await upload.report(0, 0);
+  await upload.report(0, 1);
+  const chunkHashes = upload.chunks.map((chunk) => chunk.chunkHash);
+  const first = await f.chunks.releaseChunks({ ...upload, chunkHashes });
+  const again = await f.chunks.releaseChunks({ ...upload, chunkHashes });
+  expect([first.releasedChunkHashes, again.releasedChunkHashes]).toEqual([chunkHashes, []]);
+  expect(await eventsOf(f.pool, ChunkReleasedSchema)).toMatchObject([
+    { charged: true, generation: 1, sizeBytes: 1_000n },
+  ]);
+  expect(await upload.report(0, 2)).toBe(Result.RELEASED);
+  const next = { userId: randomUUID(), uploadId: randomUUID(), chunks: upload.chunks, replicas: 1 };
+  await expect(f.chunks.placeChunks(next)).rejects.toThrow(/fewer nodes/);
+  expect(f.quota.held(next.userId)).toBe(0n);
+  const [node] = upload.nodesOf(0);
+  await node?.client.reportDeletedChunks({ chunkHashes });
+  const second = await f.chunks.placeChunks(next);
+  expect(second.chunks[0]?.nodes.map((n) => n.nodeId)).toEqual([node?.nodeId]);
+  expect((await node?.client.reportStoredChunks({ chunkHashes }))?.results).toEqual([Result.CONFIRMED]);
+  const stored = await eventsOf(f.pool, ChunkStoredSchema);
+  expect(stored.map((event) => [event.generation, event.reachedQuorum, event.userId === next.userId])).toEqual([
+    [1, false, false],
+    [1, true, false],
+    [2, true, true],
+  ]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("a chunk in two uploads of one user is reserved, stored and charged once; the last reference releases it", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(4);
+  const first = await placed(f, 2);
+  const secondId = randomUUID();
+  const shared = first.chunks.slice(0, 1);
+  const second = await f.chunks.placeChunks({ userId: first.userId, uploadId: secondId, chunks: shared, replicas: 3 });
+  expect(second.reservationId).toBe("");
+  expect(f.quota.reservations).toHaveLength(1);
+  await first.report(0, 0);
+  await first.report(0, 1);
+  expect((await f.chunks.getUpload({ uploadId: secondId })).upload).toMatchObject({
+    state: UploadState.COMPLETED,
+    chargedChunks: 0,
+  });
+  const chunkHashes = shared.map((chunk) => chunk.chunkHash);
+  const dropped = await f.chunks.releaseChunks({ ...first, chunkHashes });
+  expect(dropped.releasedChunkHashes).toEqual([]);
+  const last = await f.chunks.releaseChunks({ userId: first.userId, uploadId: secondId, chunkHashes });
+  expect(last.releasedChunkHashes).toEqual(chunkHashes);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("another upload takes over the charge when the paying one ends before quorum", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(4);
+  const first = await placed(f, 1);
+  f.clock.jump(DAY_MS / 2);
+  const secondId = randomUUID();
+  await f.chunks.placeChunks({ userId: first.userId, uploadId: secondId, chunks: first.chunks, replicas: 3 });
+  await first.report(0, 0);
+  f.clock.jump(DAY_MS / 2);
+  await endDueUploads(f.deps);
+  expect((await f.chunks.getUpload(first)).upload).toMatchObject({ state: UploadState.EXPIRED, chargedChunks: 0 });
+  expect(await first.report(0, 1)).toBe(Result.CONFIRMED);
+  expect(await eventsOf(f.pool, UploadCompletedSchema)).toMatchObject([
+    { uploadId: secondId, reservationId: "", chargedChunks: 1, chargedBytes: 1_000n },
+  ]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("releasing the last chunk that an upload waits for completes it", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(4);
+  const upload = await placed(f, 2);
+  await upload.report(0, 0);
+  await upload.report(0, 1);
+  await f.chunks.releaseChunks({ ...upload, chunkHashes: upload.chunks.slice(1).map((chunk) => chunk.chunkHash) });
+  expect(await eventsOf(f.pool, UploadCompletedSchema)).toMatchObject([{ chargedChunks: 1, chargedBytes: 1_000n }]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("a completed upload's unconfirmed replicas are given up after 24 hours, and the chunk stays on the list", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(4);
+  const upload = await placed(f, 1);
+  await upload.report(0, 0);
+  await upload.report(0, 1);
+  const listed = await f.chunks.listUnderReplicatedChunks({});
+  expect(listed.chunks).toMatchObject([{ confirmedReplicas: 2, liveReplicas: 2, wantedReplicas: 3 }]);
+  f.clock.jump(DAY_MS);
+  await endDueUploads(f.deps);
+  expect((await f.chunks.getUpload(upload)).upload?.state).toBe(UploadState.COMPLETED);
+  expect(await upload.report(0, 2)).toBe(Result.UPLOAD_EXPIRED);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toHaveLength(1);
+  expect(await contradictions(f.pool)).toEqual([]);
+});

@@ -1,0 +1,54 @@
+import { transact } from "#platform/outbox/outbox.ts";
+import { lockChunks } from "../chunks/chunks.store.ts";
+import { markPurged, readUsersToPurge } from "../chunks/deleted-users.store.ts";
+import { endUpload } from "../chunks/end-uploads.worker.ts";
+import { sortedHashes } from "../chunks/hashes.ts";
+import { readReferences } from "../chunks/references.store.ts";
+import { releaseFromUpload } from "../chunks/release-from-upload.worker.ts";
+import { readUploadsOfUser } from "../chunks/uploads.store.ts";
+import type { Deps } from "../deps.ts";
+
+type PurgeDeps = Pick<Deps, "pool" | "outbox" | "clock">;
+const FIRST_ID = "00000000-0000-0000-0000-000000000000";
+const PAGE = 100;
+const USERS = 20;
+// A placement that looked before the deletion was committed has ended by then, one way or the other.
+const LAST_PLACEMENT = Temporal.Duration.from({ minutes: 1 });
+
+/**
+ * Ends the uploads of deleted users and releases their chunks, an upload per transaction; refunds follow by the usual
+ * events. A user is looked at again until a minute after the deletion, for placements that were under way.
+ */
+export async function purgeDeletedUsers(deps: PurgeDeps): Promise<boolean> {
+  const users = await readUsersToPurge(deps.pool, USERS);
+  for (const userId of users) {
+    await purgeUser(deps, userId);
+    const now = deps.clock.now();
+    await markPurged(deps.pool, userId, now, now.subtract(LAST_PLACEMENT));
+  }
+  // Those that have to wait for their minute must not keep the loop busy.
+  return false;
+}
+
+async function purgeUser(deps: PurgeDeps, userId: string): Promise<void> {
+  for (let after = FIRST_ID; ; ) {
+    const uploads = await readUploadsOfUser(deps.pool, userId, after, PAGE);
+    for (const { uploadId, state } of uploads) {
+      if (state === "open") await endUpload(deps, uploadId);
+      // Attempts that never placed anything are ended by the sweeper.
+      if (state !== "reserving" && state !== "failed") await releaseUpload(deps, uploadId);
+    }
+    const last = uploads.at(-1);
+    if (last === undefined || uploads.length < PAGE) return;
+    after = last.uploadId;
+  }
+}
+
+async function releaseUpload(deps: PurgeDeps, uploadId: string): Promise<void> {
+  await transact(deps, async (tx) => {
+    const references = await readReferences(tx, uploadId);
+    if (references.length === 0) return;
+    const locked = await lockChunks(tx, sortedHashes(references.map((reference) => reference.chunkHash)));
+    await releaseFromUpload(deps, tx, uploadId, locked, "released");
+  });
+}
