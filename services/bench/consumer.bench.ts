@@ -42,6 +42,7 @@ await publish(events);
 let applied = 0;
 const finished = Promise.withResolvers<void>();
 const startedAt = clock.monotonicMs();
+const cpuAtStart = process.cpuUsage();
 await using _consumer = startConsumer({
   ...{ nats: await kit.connect("user-quota"), pool, schema: "user_quota", stream: "CHUNKS" },
   ...{ durable: "user-quota-chunks", maxBatch: batch, clock, log: kit.log, metrics: createMetrics("bench") },
@@ -56,9 +57,12 @@ await using _consumer = startConsumer({
 });
 await finished.promise;
 const consumerMs = clock.monotonicMs() - startedAt;
+const cpu = process.cpuUsage(cpuAtStart);
 console.log(
   `consumer, stream to committed: ${perSecond(total, consumerMs)}, ratio ${(bareMs / consumerMs).toFixed(2)}`,
 );
+
+console.log(`consumer, CPU of this process: ${((cpu.user + cpu.system) / total).toFixed(1)} µs per event`);
 
 async function effect(tx: Transaction, of: readonly { key: string }[]): Promise<void> {
   await tx.query(sql.type(nothing)`

@@ -40,15 +40,17 @@ export function envelopeHeaders(envelope: Envelope): MsgHdrs {
 
 /** The reverse of `envelopeHeaders`. Throws MalformedEnvelopeError, which names the header. */
 export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
-  const traceparent = all?.get("traceparent");
+  // One pass: each `get` of the client goes through all names.
+  const values = new Map<string, string[]>(all);
+  const traceparent = values.get("traceparent")?.[0];
   return {
-    eventId: required(all, "ce-id", uuidPattern),
-    type: required(all, "ce-type"),
-    source: required(all, "ce-source"),
-    key: required(all, "ce-subject"),
-    keyVersion: BigInt(required(all, "ce-keyversion", integerPattern)),
-    sequence: BigInt(required(all, "ce-sequence", integerPattern)),
-    time: instantFrom(required(all, "ce-time")),
+    eventId: required(values, "ce-id", uuidPattern),
+    type: required(values, "ce-type"),
+    source: required(values, "ce-source"),
+    key: required(values, "ce-subject"),
+    keyVersion: BigInt(required(values, "ce-keyversion", integerPattern)),
+    sequence: BigInt(required(values, "ce-sequence", integerPattern)),
+    time: instantFrom(required(values, "ce-time")),
     ...(traceparent ? { traceparent } : {}),
   };
 }
@@ -56,8 +58,8 @@ export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
 const integerPattern = /^-?\d{1,18}$/;
 
-function required(all: MsgHdrs | undefined, name: string, pattern?: RegExp): string {
-  const value = all?.get(name) ?? "";
+function required(values: ReadonlyMap<string, string[]>, name: string, pattern?: RegExp): string {
+  const value = values.get(name)?.[0] ?? "";
   if (value === "") throw new MalformedEnvelopeError(`header ${name} is missing`);
   if (pattern !== undefined && !pattern.test(value)) throw new MalformedEnvelopeError(`header ${name} is malformed`);
   return value;

@@ -6,7 +6,7 @@ import { attachDurable } from "./attach.ts";
 import type { ConsumerOptions } from "./consumer.worker.ts";
 import type { ConsumerMetrics } from "./consumer-metrics.ts";
 import { publishDeadLetter } from "./dead-letter.ts";
-import { type DeliveredEvent, deliveredEvent } from "./delivered-event.ts";
+import { type DeliveredEvent, deliveredEvent, type UnreadableMessage } from "./delivered-event.ts";
 import { insertNew } from "./inbox.store.ts";
 import { createParking, type ParkedKey } from "./parking.ts";
 
@@ -36,20 +36,23 @@ export async function runConsumerSession(context: ConsumerContext): Promise<void
   const over = AbortSignal.any([context.lease.signal, doubt.signal]);
   const latch = createLatch(over);
   const onLost = (reason: string) => doubt.abort(new Error(reason));
-  using pull = startPull({ nats, stream, durable, capacity, clock, onDelivery: latch.notify, onLost });
+  const asked = { nats, stream, durable, capacity, clock, onReady: latch.notify, onLost };
+  using pull = startPull({ ...asked, decode: deliveredEvent });
   await new ConsumerSession(context, pull, latch).run(over);
 }
 
+type Arrived = DeliveredEvent | UnreadableMessage;
+
 class ConsumerSession {
   readonly #context: ConsumerContext;
-  readonly #pull: Pull;
+  readonly #pull: Pull<Arrived>;
   readonly #latch: Latch;
   readonly #parking = createParking<DeliveredEvent>();
   /** Of messages without an envelope, those that could not be put aside yet. */
-  #unreadable: { delivery: Delivery; error: unknown }[] = [];
+  #unreadable: UnreadableMessage[] = [];
   #waits = 0;
 
-  constructor(context: ConsumerContext, pull: Pull, latch: Latch) {
+  constructor(context: ConsumerContext, pull: Pull<Arrived>, latch: Latch) {
     this.#context = context;
     this.#pull = pull;
     this.#latch = latch;
@@ -78,11 +81,10 @@ class ConsumerSession {
     }
   }
 
-  async #process(deliveries: readonly Delivery[]): Promise<void> {
+  async #process(arrived: readonly Arrived[]): Promise<void> {
     const events: DeliveredEvent[] = [];
-    for (const delivery of deliveries) {
-      const event = deliveredEvent(delivery);
-      if (event instanceof Error) this.#unreadable.push({ delivery, error: event });
+    for (const event of arrived) {
+      if ("error" in event) this.#unreadable.push(event);
       else if (!this.#parking.follow(event)) events.push(event);
     }
     if (events.length > 0) await this.#applyOrSplit(events);

@@ -7,8 +7,13 @@ export interface DeliveredEvent extends ReceivedEvent {
   readonly delivery: Delivery;
 }
 
-/** The event in a message; an error where it lacks the headers that every event has. */
-export function deliveredEvent(delivery: Delivery): DeliveredEvent | MalformedEnvelopeError {
+/** A message that is no event, since it lacks the headers that every event has. */
+export interface UnreadableMessage {
+  readonly delivery: Delivery;
+  readonly error: MalformedEnvelopeError;
+}
+
+export function deliveredEvent(delivery: Delivery): DeliveredEvent | UnreadableMessage {
   try {
     const { headers, subject, data } = delivery.message;
     const { eventId, type, key, keyVersion, sequence, time, traceparent } = envelopeFrom(headers);
@@ -20,7 +25,7 @@ export function deliveredEvent(delivery: Delivery): DeliveredEvent | MalformedEn
       delivery,
     };
   } catch (error) {
-    if (error instanceof MalformedEnvelopeError) return error;
+    if (error instanceof MalformedEnvelopeError) return { delivery, error };
     throw error;
   }
 }

@@ -18,21 +18,23 @@ export interface Delivery {
   pending: number;
 }
 
-export interface PullOptions {
+export interface PullOptions<T> {
   nats: Nats;
   stream: StreamName;
   durable: string;
   /** Messages that are asked for or lie ready, at most. */
   capacity: number;
   clock: Clock;
+  /** Called as each arrives, so that reading messages overlaps with waiting for the database. */
+  decode: (delivery: Delivery) => T;
   /** Something lies ready. */
-  onDelivery: () => void;
+  onReady: () => void;
   /** The consumer is gone, or deliveries were lost on the way: it has to be set up again. */
   onLost: (reason: string) => void;
 }
 
-export interface Pull extends Disposable {
-  take(limit: number): Delivery[];
+export interface Pull<T> extends Disposable {
+  take(limit: number): T[];
   readonly buffered: number;
   /** Without an answer: a lost one leads to a redelivery, which the inbox recognises. */
   acknowledge(delivery: Delivery): void;
@@ -45,12 +47,12 @@ export interface Pull extends Disposable {
  * when the consumer was deleted, when the server went silent, and when a delivery was lost, since deliveries are
  * numbered without gaps: a consumer of events that depend on each other must not go on behind a gap.
  */
-export function startPull(options: PullOptions): Pull {
-  const { nats, stream, durable, capacity, clock, onDelivery, onLost } = options;
+export function startPull<T>(options: PullOptions<T>): Pull<T> {
+  const { nats, stream, durable, capacity, clock, decode, onReady, onLost } = options;
   const { connection } = nats;
   const inbox = nats.newInbox();
   const requestSubject = `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`;
-  let ready: Delivery[] = [];
+  let ready: T[] = [];
   let asked = 0;
   let lastDelivery = 0;
   let heardAt = clock.monotonicMs();
@@ -89,8 +91,9 @@ export function startPull(options: PullOptions): Pull {
         return;
       }
       lastDelivery = numbers.deliverySequence;
-      ready.push({ message, ...numbers });
-      onDelivery();
+      const { streamSequence, deliveries, pending } = numbers;
+      ready.push(decode({ message, streamSequence, deliveries, pending }));
+      onReady();
     },
   });
   const watchdog = setInterval(() => {
