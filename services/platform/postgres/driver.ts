@@ -9,7 +9,9 @@ export interface DriverOptions {
   readonly probeAfterMs: number;
   /** How long after the first failure callers wait for a server that restarts; afterwards they fail at once. */
   readonly patienceMs: number;
-  readonly onReconnect?: () => void;
+  readonly onReconnect: () => void;
+  /** A deadlock (40P01) or serialization failure (40001), which slonik answers by trying again. */
+  readonly onConflict: (code: string) => void;
 }
 
 /**
@@ -28,7 +30,8 @@ export function createDriver(options: DriverOptions): DriverFactory {
       const session = createSession({
         open,
         probeAfterMs: options.probeAfterMs,
-        onReconnect: options.onReconnect ?? (() => {}),
+        onReconnect: options.onReconnect,
+        onConflict: options.onConflict,
         onError: (error) => clientEventEmitter.emit("error", error),
       });
       return { ...session, stream };

@@ -5,6 +5,7 @@ export interface PoolMetrics {
   readonly held: (seconds: number) => void;
   readonly refused: () => void;
   readonly reconnected: () => void;
+  readonly conflicted: (code: string) => void;
 }
 
 /** Where a pool's figures come from; read whenever the metrics are collected. */
@@ -31,7 +32,13 @@ export function createPoolMetrics(metrics: Metrics, figures: PoolFigures): PoolM
     name: "database_pool_reconnects_total",
     help: "Connections that were found dead and replaced before use.",
   });
+  const conflicts = metrics.counter({
+    name: "database_conflicts_total",
+    help: "Deadlocks (40P01) and serialization failures (40001), which were tried again.",
+    labels: ["code"],
+  });
   return {
+    conflicted: (code) => conflicts.inc({ code }),
     waited: (seconds) => wait.observe(seconds),
     held: (seconds) => hold.observe(seconds),
     refused: () => refused.inc(),

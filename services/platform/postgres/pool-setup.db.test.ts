@@ -137,6 +137,11 @@ test("a server without a free connection is named with the settings that matter"
   expect((await open({ url })).outcome).toMatch(/DATABASE_POOL_SIZE.*max_connections/);
 });
 
+test("pools that together ask for more than the server gives are named at the start", async () => {
+  expect((await open({ poolSize: 1, maxOverflow: 200 })).log).toMatch(/may ask for 603, the server gives 247: lower/);
+  expect((await open({ poolSize: 1, maxOverflow: 20 })).log).not.toContain("may ask for");
+});
+
 test("parameters of other drivers are ignored with a warning", async () => {
   const { outcome, log } = await open({ url: `${server.url}?pgbouncer=true` });
   expect(outcome).toBe("postgres");

@@ -102,7 +102,8 @@ test("violated constraints are told by name", async () => {
 
 test("a deadlock is solved by repeating a transaction", async () => {
   await using db = await createTestDatabase();
-  const pool = await db.pool("auth");
+  const metrics = createMetrics("test");
+  const pool = await db.pool("auth", { metrics });
   await pool.query(
     sql.unsafe`insert into auth.leases select n, gen_random_uuid(), 0, now() from unnest(array['a', 'b']) as n`,
   );
@@ -117,6 +118,7 @@ test("a deadlock is solved by repeating a transaction", async () => {
     });
   await Promise.all([raise(["a", "b"]), raise(["b", "a"])]);
   expect(calls).toBeGreaterThan(2);
+  expect(await metrics.registry.metrics()).toMatch(/database_conflicts_total\{[^}]*code="40P01"[^}]*\} [1-9]/);
   const row = sql.type(z.strictObject({ epoch: z.bigint() }));
   expect(await pool.anyFirst(row`select epoch from auth.leases`)).toEqual([2n, 2n]);
 });

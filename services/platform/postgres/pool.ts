@@ -5,6 +5,7 @@ import type { Schema } from "#platform/config/service-config.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import { systemClock } from "#platform/time/clock.ts";
+import { checkCapacity } from "./capacity.ts";
 import { createDriver } from "./driver.ts";
 import { errorCodeOf, isDatabaseDown } from "./errors.ts";
 import { createGate, type Gate } from "./gate.ts";
@@ -58,9 +59,7 @@ export async function openPool(options: PoolOptions): Promise<Pool> {
   }
   const { poolSize = 10, maxOverflow = 20 } = options;
   const counters: { metrics?: PoolMetrics } = {};
-  const pool = await retryWhileAway(options, () =>
-    createSlonikPool(options, target, assumeRole, () => counters.metrics?.reconnected()),
-  );
+  const pool = await retryWhileAway(options, () => createSlonikPool(options, target, assumeRole, counters));
   const gate = createGate({
     size: poolSize + maxOverflow,
     maxWaiting: 20 * (poolSize + maxOverflow),
@@ -90,7 +89,7 @@ async function createSlonikPool(
   options: PoolOptions,
   target: ConnectionTarget,
   assumeRole: boolean,
-  onReconnect: () => void,
+  counters: { readonly metrics?: PoolMetrics },
 ): Promise<DatabasePool> {
   const { poolSize = 10, maxOverflow = 20, schema, log, logQueries = "slow", slowQueryMs = 500 } = options;
   // Slonik reads nothing from this URL: the driver below has the real target, so that no password gets into its errors.
@@ -99,7 +98,8 @@ async function createSlonikPool(
       config: clientConfig(options, target, assumeRole),
       probeAfterMs: 500,
       patienceMs: 2_000,
-      onReconnect,
+      onReconnect: () => counters.metrics?.reconnected(),
+      onConflict: (code) => counters.metrics?.conflicted(code),
     }),
     minPoolSize: poolSize,
     maxPoolSize: poolSize + maxOverflow,
@@ -111,6 +111,7 @@ async function createSlonikPool(
   });
   try {
     await checkRole(pool, schema, assumeRole, log);
+    await checkCapacity(pool, poolSize, maxOverflow, log);
     return pool;
   } catch (error) {
     await pool.end();

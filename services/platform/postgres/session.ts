@@ -6,6 +6,7 @@ export interface SessionOptions {
   readonly open: () => Promise<pg.Client>;
   readonly probeAfterMs: number;
   readonly onReconnect: () => void;
+  readonly onConflict: (code: string) => void;
   readonly onError: (error: Error) => void;
 }
 
@@ -61,7 +62,11 @@ export function createSession(options: SessionOptions) {
       if (text === "COMMIT") conflicts = 0;
       return result;
     } catch (error) {
-      if (errorCodeOf(error)?.startsWith("40")) conflicts += 1;
+      const code = errorCodeOf(error) ?? "";
+      if (code.startsWith("40")) {
+        conflicts += 1;
+        options.onConflict(code);
+      }
       if (!isConnectionLoss(error)) throw toSlonikError(error, { sql: text, values: [] });
       used.isDead = true;
       if (wasInTransaction) {
