@@ -22,24 +22,23 @@ export interface AdaptedMethod<Spec extends MethodImplSpec> {
 
 /** Adds a service with its policy to a grpc-js server. Messages stay bytes in grpc-js and are decoded by the adapter. */
 export function addToGrpcServer(server: Server, policed: PolicedService, deps: AdapterDeps): void {
-  for (const spec of Object.values(policed.spec.methods)) register(server, spec, policed, deps);
+  for (const spec of Object.values(policed.spec.methods)) {
+    if (!register(server, spec, policed, deps)) throw new Error(`${pathOf(spec.method)} is served twice`);
+  }
 }
 
-function register(server: Server, spec: MethodImplSpec, policed: PolicedService, deps: AdapterDeps): void {
+/** Gives whether the path was free. */
+function register(server: Server, spec: MethodImplSpec, policed: PolicedService, deps: AdapterDeps): boolean {
   const path = pathOf(spec.method);
   switch (spec.kind) {
     case "unary":
-      server.register(path, unary({ spec, policed, deps }), toBuffer, passBytes, "unary");
-      break;
+      return server.register(path, unary({ spec, policed, deps }), toBuffer, passBytes, "unary");
     case "server_streaming":
-      server.register(path, serverStreaming({ spec, policed, deps }), toBuffer, passBytes, "serverStream");
-      break;
+      return server.register(path, serverStreaming({ spec, policed, deps }), toBuffer, passBytes, "serverStream");
     case "client_streaming":
-      server.register(path, clientStreaming({ spec, policed, deps }), toBuffer, passBytes, "clientStream");
-      break;
+      return server.register(path, clientStreaming({ spec, policed, deps }), toBuffer, passBytes, "clientStream");
     case "bidi_streaming":
-      server.register(path, bidiStreaming({ spec, policed, deps }), toBuffer, passBytes, "bidi");
-      break;
+      return server.register(path, bidiStreaming({ spec, policed, deps }), toBuffer, passBytes, "bidi");
   }
 }
 

@@ -89,7 +89,7 @@ function parse<D extends DescMessage>(schema: D, policed: PolicedService, contex
   try {
     return decode(schema, bytes);
   } catch (error) {
-    policed.refused(context, error);
+    policed.ended(context, error);
     throw error;
   }
 }

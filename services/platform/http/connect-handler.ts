@@ -1,4 +1,11 @@
-import { type ConnectRouter, createContextValues, type HandlerContext, type MethodImplSpec } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type ConnectRouter,
+  createContextValues,
+  type HandlerContext,
+  type MethodImplSpec,
+} from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { peerKey } from "#platform/rpc/caller.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
@@ -41,10 +48,19 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
 
 async function admit(policed: PolicedService, context: HandlerContext): Promise<void> {
   await policed.admit(context);
-  // Connect aborts the signal with the error when it cannot read or parse the body: the only trace of such a call.
-  const refused = () => policed.refused(context, context.signal.reason);
-  if (context.signal.aborted) refused();
-  else context.signal.addEventListener("abort", refused, { once: true });
+  // Connect aborts the signal at the end of every call. Only then can it be seen whether the transport itself refused
+  // the request (malformed, too large) or could not send the response, which no handler learns of.
+  const ended = () => setImmediate(() => policed.ended(context, outcomeOf(context)));
+  if (context.signal.aborted) ended();
+  else context.signal.addEventListener("abort", ended, { once: true });
+}
+
+/** The error that Connect answers with: the reason of the signal or, for gRPC, what stands in the trailers by then. */
+function outcomeOf(context: HandlerContext): unknown {
+  const reason: unknown = context.signal.reason;
+  const status = Number(context.responseTrailer.get("grpc-status") ?? 0);
+  if (reason instanceof ConnectError || status === 0 || !(status in Code)) return reason;
+  return new ConnectError(decodeURIComponent(context.responseTrailer.get("grpc-message") ?? ""), status);
 }
 
 function addRpc(router: ConnectRouter, spec: MethodImplSpec, limits: { readMaxBytes: number }): void {

@@ -31,6 +31,7 @@ const quota = implementPartly(UserQuotaService, {
       retryAfterMs: 1_500,
     });
   },
+  listLedgerEntries: () => ({ ledgerEntries: [{ deltaBytes: 2n ** 80n }] }),
   setQuota: () => {
     throw invalidArgument([{ field: "storage_quota_bytes", rule: "must be at least 0" }]);
   },
@@ -137,6 +138,17 @@ describe.each(Object.entries(transports))("%s", (_name, transport) => {
     const error = await failureOf(clientOf().listAccounts({}, { headers: { authorization } }));
     expect(error.code).toBe(Code.Unimplemented);
   });
+});
+
+test("a response that does not fit its message is INTERNAL and in the log", async () => {
+  const client = createClient(UserQuotaService, createGrpcTransport({ baseUrl: running.url }));
+  const authorization = await running.issuer.user(userId);
+  const before = running.lines.length;
+  const error = await failureOf(client.listLedgerEntries({ userId }, { headers: { authorization } }));
+  expect(error.code).toBe(Code.Internal);
+  await expect
+    .poll(() => running.lines.slice(before).map(({ msg }) => msg))
+    .toContain("rpc failed after it was answered");
 });
 
 async function failureOf(call: Promise<unknown>): Promise<ConnectError> {

@@ -27,9 +27,15 @@ export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: 
     sniff(socket, (isHttp2) => {
       settle();
       socket.off("close", settle);
-      if (isHttp2) http2.emit("connection", socket);
-      else for (const listener of asHttp1) listener.call(http1, socket);
-      if (!isHttp2) socket.resume();
+      if (isHttp2) {
+        // HTTP/1 sockets may be half open. An HTTP/2 session does not notice then that its client has left: its streams
+        // would stay open for ever.
+        socket.allowHalfOpen = false;
+        http2.emit("connection", socket);
+      } else {
+        for (const listener of asHttp1) listener.call(http1, socket);
+        socket.resume();
+      }
     });
   });
   return silent;

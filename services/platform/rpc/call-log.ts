@@ -50,6 +50,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
     finished: (call, error) => {
       if (call.isFinished) return;
       call.isFinished = true;
+      call.isSuccess = error === undefined;
       inFlight.end();
       const { name, isHighRate } = call.policy;
       const ms = clock.monotonicMs() - call.startedMs;

@@ -21,6 +21,7 @@ export class Call implements CallScope {
   caller: Caller = anonymous;
   isStarted = false;
   isFinished = false;
+  isSuccess = false;
   #traceId: string | undefined;
 
   constructor(policy: MethodPolicy, context: HandlerContext, startedMs: number) {

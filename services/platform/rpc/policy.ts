@@ -1,5 +1,11 @@
 import type { DescMethod } from "@bufbuild/protobuf";
-import type { HandlerContext, MethodImplSpec, ServiceImplSpec } from "@connectrpc/connect";
+import {
+  Code,
+  ConnectError,
+  type HandlerContext,
+  type MethodImplSpec,
+  type ServiceImplSpec,
+} from "@connectrpc/connect";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Clock } from "#platform/time/clock.ts";
@@ -51,8 +57,8 @@ export interface PolicedService {
   readonly spec: ServiceImplSpec;
   /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
   admit(context: HandlerContext): void | Promise<void>;
-  /** Logs a call that was admitted but whose request the transport refused (malformed, too large, cut off). */
-  refused(context: HandlerContext, error: unknown): void;
+  /** Called by transports when a call is over: logs what they refused by themselves, of the request or of the response. */
+  ended(context: HandlerContext, error: unknown): void;
 }
 
 const UNARY_DEADLINE_MS = 30_000;
@@ -96,12 +102,14 @@ export function createPolicy(options: PolicyOptions): (service: RpcService) => P
       deps.calls.begun();
       return admitCall(call, options, deps);
     };
-    const refused = (context: HandlerContext, error: unknown) => {
+    const ended = (context: HandlerContext, error: unknown) => {
       const call = callIn(context);
       if (!call.isStarted) deps.calls.finished(call, toRpcError(error, context));
+      // The handler was done and its response does not fit its message: the client got an error that nobody has logged.
+      else if (call.isSuccess && isInternal(error)) deps.calls.late(call, error);
     };
     const spec = { service: service.service, methods };
-    return { service: service.service, readMaxBytes: service.readMaxBytes, spec, admit, refused };
+    return { service: service.service, readMaxBytes: service.readMaxBytes, spec, admit, ended };
   };
 }
 
@@ -143,4 +151,8 @@ function police(spec: MethodImplSpec, deps: PolicyDeps): MethodImplSpec {
     case "bidi_streaming":
       return { ...spec, impl: policeBidiStreaming(spec.impl, deps) };
   }
+}
+
+function isInternal(error: unknown): boolean {
+  return error instanceof ConnectError && error.code === Code.Internal;
 }
