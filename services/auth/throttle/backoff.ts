@@ -23,9 +23,8 @@ export type Admission =
 
 /** Failures that still count: those recorded and those of attempts that never reported, halved per quiet hour. */
 export function countedFailures(state: ThrottleState, now: Temporal.Instant): number {
-  const isLost = state.inFlightUntil !== null && isBefore(state.inFlightUntil, now);
-  const failures = state.failures + (isLost ? state.inFlight : 0);
-  const last = isLost ? later(state.lastFailureAt, state.inFlightUntil) : state.lastFailureAt;
+  const last = lastFailureAt(state, now);
+  const failures = state.failures + (isLost(state, now) ? state.inFlight : 0);
   if (last === null) return failures;
   const quietHours = Math.floor(Math.max(0, msBetween(last, now)) / QUIET_MS);
   return quietHours > 30 ? 0 : Math.floor(failures / 2 ** quietHours);
@@ -43,15 +42,23 @@ export function waitAfterMs(failures: number): number {
  */
 export function admissionOf(state: ThrottleState, now: Temporal.Instant): Admission {
   const failures = countedFailures(state, now);
-  const isLost = state.inFlightUntil !== null && isBefore(state.inFlightUntil, now);
-  const last = isLost ? later(state.lastFailureAt, state.inFlightUntil) : state.lastFailureAt;
+  const last = lastFailureAt(state, now);
   const waitMs = waitAfterMs(failures);
   if (last !== null && waitMs > 0) {
     const retryAfterMs = waitMs - msBetween(last, now);
     if (retryAfterMs > 0) return { kind: "blocked", retryAfterMs: Math.min(retryAfterMs, waitMs) };
   }
-  const inFlight = isLost ? 0 : state.inFlight;
+  const inFlight = isLost(state, now) ? 0 : state.inFlight;
   return inFlight === 0 || failures + inFlight < FREE_FAILURES ? { kind: "admitted" } : { kind: "undecided" };
+}
+
+/** Whether attempts were begun by a process that died before it knew how they ended. */
+function isLost(state: ThrottleState, now: Temporal.Instant): boolean {
+  return state.inFlight > 0 && state.inFlightUntil !== null && isBefore(state.inFlightUntil, now);
+}
+
+function lastFailureAt(state: ThrottleState, now: Temporal.Instant): Temporal.Instant | null {
+  return isLost(state, now) ? later(state.lastFailureAt, state.inFlightUntil) : state.lastFailureAt;
 }
 
 function isBefore(a: Temporal.Instant, b: Temporal.Instant): boolean {

@@ -57,7 +57,7 @@ export async function beginAttempt(
       failures = t.failures + ${lost}, last_failure_at = ${last},
       in_flight = ${inFlight} + 1, in_flight_until = ${until}
     where ${isExempt} or (
-      (${last} is null or ${at} >= ${last} + auth.wait_after(${counted}))
+      (${last} is null or ${counted} < 10 or ${at} >= ${last} + auth.wait_after(${counted}))
       and (${inFlight} = 0 or ${counted} + ${inFlight} < 10))
     returning t.key`);
 }
