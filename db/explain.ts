@@ -1,0 +1,42 @@
+import { schemas } from "#platform/migrations/files.ts";
+import { connectClient } from "#platform/postgres/client.ts";
+import { maskDatabaseUrl } from "#platform/postgres/url.ts";
+import { planStatements } from "./plans.ts";
+import { databaseUrlOfCommand, runCommand, UsageError } from "./target.ts";
+
+// Every statement that the services ran since the statistics were reset, the most expensive first, with the indexes
+// that serve it. Exit code 1 where a table can only be read from end to end.
+
+await runCommand(async () => {
+  const url = databaseUrlOfCommand();
+  console.log(maskDatabaseUrl(url));
+  const client = await connectClient(url, { applicationName: "decentrastore db:explain" });
+  try {
+    const { rows } = await client.query<{ version: number; installed: boolean }>(
+      `select current_setting('server_version_num')::int as version,
+         to_regclass('pg_stat_statements') is not null as installed`,
+    );
+    if ((rows[0]?.version ?? 0) < 160_000) throw new UsageError("db:explain needs PostgreSQL 16 or newer");
+    if (rows[0]?.installed !== true) {
+      throw new UsageError(
+        "pg_stat_statements is not there: put it into shared_preload_libraries, restart the server, and run " +
+          '"create extension pg_stat_statements" in this database',
+      );
+    }
+    const planned = await planStatements(
+      client,
+      schemas.map((schema) => `${schema}_app`),
+    );
+    for (const { statement, calls, meanMs, accesses, scans, problem } of planned) {
+      console.log(
+        `\n${scans.length > 0 ? "!" : " "} ${calls} calls, ${meanMs.toFixed(3)} ms each: ${statement.slice(0, 300)}`,
+      );
+      console.log(`    ${problem ?? (accesses.length === 0 ? "no table is read" : accesses.join(", "))}`);
+    }
+    const scanning = planned.filter(({ scans }) => scans.length > 0).length;
+    console.log(`\n${planned.length} statements, ${scanning} of them read a table from end to end`);
+    return scanning === 0 ? 0 : 1;
+  } finally {
+    await client.end();
+  }
+});

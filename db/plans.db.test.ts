@@ -1,0 +1,23 @@
+import { expect, test } from "vitest";
+import { connectClient } from "#platform/postgres/client.ts";
+import { sql } from "#platform/postgres/sql.ts";
+import { createTestDatabase } from "#platform/testing/test-database.ts";
+import { planStatements } from "./plans.ts";
+
+test("statements of the services are listed with the index that serves them, or as scans", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await pool.any(sql.unsafe`select name from auth.leases where name = ${"x"}`);
+  await pool.any(sql.unsafe`select name from auth.leases where epoch = ${1}`);
+  await pool.query(sql.unsafe`update auth.leases set epoch = 1 where name = ${"x"}`);
+  const client = await connectClient(db.url(), { applicationName: "test" });
+  const planned = await planStatements(client, ["auth_app"]);
+  await client.end();
+  const found = (part: string) => planned.find(({ statement }) => statement.includes(part));
+  expect(found("select name from auth.leases where name")).toMatchObject({
+    accesses: ["leases by leases__pkey"],
+    scans: [],
+  });
+  expect(found("select name from auth.leases where epoch")).toMatchObject({ scans: ["leases"] });
+  expect(found("update auth.leases")).toMatchObject({ accesses: ["leases by leases__pkey"], calls: 1n });
+});
