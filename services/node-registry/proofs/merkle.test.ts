@@ -1,43 +1,7 @@
-import { createHash } from "node:crypto";
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { auditPath, leavesOf, proofOf, sha256, treeHash } from "../testing/merkle-tree.ts";
 import { LEAF_BYTES, leafCountOf, rootOfLeafProof, siblingSides } from "./merkle.ts";
-
-// The tree as RFC 6962, section 2.1, writes it down: recursion over the list, split at the largest power of two below.
-
-const sha256 = (...parts: Uint8Array[]) => {
-  const digest = createHash("sha256");
-  for (const part of parts) digest.update(part);
-  return digest.digest();
-};
-
-function split(count: number): number {
-  let power = 1;
-  while (power * 2 < count) power *= 2;
-  return power;
-}
-
-function treeHash(leaves: readonly Uint8Array[]): Buffer {
-  const [only] = leaves;
-  if (only === undefined) return sha256();
-  if (leaves.length === 1) return sha256(Uint8Array.of(0), only);
-  const k = split(leaves.length);
-  return sha256(Uint8Array.of(1), treeHash(leaves.slice(0, k)), treeHash(leaves.slice(k)));
-}
-
-function auditPath(leaves: readonly Uint8Array[], index: number): Buffer[] {
-  if (leaves.length <= 1) return [];
-  const k = split(leaves.length);
-  return index < k
-    ? [...auditPath(leaves.slice(0, k), index), treeHash(leaves.slice(k))]
-    : [...auditPath(leaves.slice(k), index - k), treeHash(leaves.slice(0, k))];
-}
-
-function leavesOf(chunk: Uint8Array): Uint8Array[] {
-  return Array.from({ length: leafCountOf(chunk.length) }, (_, index) =>
-    chunk.subarray(index * LEAF_BYTES, (index + 1) * LEAF_BYTES),
-  );
-}
 
 // Chunks of every shape of tree, cheap to make: a few distinct bytes stretched over the size.
 const chunkAndIndex = fc
@@ -50,13 +14,6 @@ const chunkAndIndex = fc
   .chain((chunk) =>
     fc.record({ chunk: fc.constant(chunk), index: fc.integer({ min: 0, max: leafCountOf(chunk.length) - 1 }) }),
   );
-
-function proofOf(chunk: Uint8Array, index: number) {
-  const leaves = leavesOf(chunk);
-  const leaf = leaves[index];
-  if (leaf === undefined) throw new Error("no such leaf");
-  return { leaf, path: auditPath(leaves, index) };
-}
 
 function provenRoot(index: number, size: number, proof: Parameters<typeof rootOfLeafProof>[2]): string {
   const result = rootOfLeafProof(index, size, proof);

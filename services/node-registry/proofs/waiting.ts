@@ -14,12 +14,10 @@ export const notCarried: Waiting = { witnessedMs: 0, carriedAtMs: undefined };
 /** After any interruption of ours the node gets the whole window anew. */
 export function carried(waiting: Waiting, nowMs: number, listeningSinceMs: number, maxGapMs: number): Waiting {
   const { carriedAtMs } = waiting;
-  if (carriedAtMs === undefined || carriedAtMs < listeningSinceMs) return { witnessedMs: 0, carriedAtMs: nowMs };
+  if (carriedAtMs === undefined || carriedAtMs <= listeningSinceMs) return { witnessedMs: 0, carriedAtMs: nowMs };
   return { witnessedMs: waiting.witnessedMs + Math.min(maxGapMs, nowMs - carriedAtMs), carriedAtMs: nowMs };
 }
 
 export function isOverdue(waiting: Waiting, windowMs: number, listeningSinceMs: number): boolean {
-  return (
-    waiting.carriedAtMs !== undefined && waiting.carriedAtMs >= listeningSinceMs && waiting.witnessedMs >= windowMs
-  );
+  return waiting.carriedAtMs !== undefined && waiting.carriedAtMs > listeningSinceMs && waiting.witnessedMs >= windowMs;
 }
