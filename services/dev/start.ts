@@ -4,11 +4,14 @@ import { messageOf } from "./start/supervise.ts";
 // `npm start`: PostgreSQL, NATS, migrations and the three services, from nothing, until Ctrl-C.
 
 const stop = new AbortController();
-let asked = 0;
+const patienceMs = 1_000;
+let lastRequestMs = 0;
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
   process.on(signal, () => {
-    asked += 1;
-    if (asked > 2) process.exit(1); // the third request is impatience: the children stop by their life lines
+    // One Ctrl-C may arrive several times: from the terminal and, passed on, from npm.
+    const isRepeated = stop.signal.aborted && performance.now() - lastRequestMs > patienceMs;
+    lastRequestMs = performance.now();
+    if (isRepeated) process.exit(1); // the children stop by their life lines
     stop.abort();
   });
 }

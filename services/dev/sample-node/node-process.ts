@@ -1,6 +1,6 @@
 import { mkdir } from "node:fs/promises";
 import { Code, ConnectError, createClient } from "@connectrpc/connect";
-import { createGrpcTransport } from "@connectrpc/connect-node";
+import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { NodeService, StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { readDevFile } from "../start/dev-file.ts";
 import { serveChunks } from "./chunk-server.ts";
@@ -46,6 +46,7 @@ const enrollAnew = async () =>
     capacityGb,
     region: process.env.SAMPLE_NODE_REGION,
   });
+let sessions: Http2SessionManager | undefined;
 let client = connect((await readCredentials(folder)) ?? (await enrollAnew()));
 
 const reporter = createReporter({
@@ -88,18 +89,15 @@ await Promise.all([
 ]);
 server.close();
 server.closeAllConnections();
+sessions?.abort();
+process.channel?.unref(); // listening for its end would keep this process alive
 
 function connect(credentials: Credentials) {
-  const transport = createGrpcTransport({
-    baseUrl: `https://${network.nodeEdgeAddress}`,
-    nodeOptions: {
-      key: identity.privateKeyPem,
-      cert: credentials.certificatePem,
-      ca: credentials.caCertificatePem,
-    },
-    pingIntervalMs: 20_000,
-  });
-  return createClient(NodeService, transport);
+  sessions?.abort();
+  const baseUrl = `https://${network.nodeEdgeAddress}`;
+  const tls = { key: identity.privateKeyPem, cert: credentials.certificatePem, ca: credentials.caCertificatePem };
+  sessions = new Http2SessionManager(baseUrl, { pingIntervalMs: 20_000 }, tls);
+  return createClient(NodeService, createGrpcTransport({ baseUrl, sessionManager: sessions }));
 }
 
 async function renewCertificate(): Promise<void> {
