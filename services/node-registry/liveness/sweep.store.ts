@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { sql, zInstant, zVoid } from "#platform/postgres/sql.ts";
+import { instant, sql, zInstant, zVoid } from "#platform/postgres/sql.ts";
 import type { Overdue } from "./brake.ts";
 import { type LockedLease, zLockedLease } from "./leases.store.ts";
 
@@ -32,11 +32,18 @@ export async function markSwept(db: Connection): Promise<void> {
   await db.query(sql.type(zVoid)`update node_registry.sweep_state set swept_at = node_registry.lease_clock()`);
 }
 
-/** After the database's clock went back, heartbeats from before would look fresh for as long as it went back. */
-export async function clampFutureBeats(db: Connection): Promise<void> {
+/**
+ * After the database's clock went back: heartbeats and protections from before would hold for as long as it went back.
+ */
+export async function clampToClock(db: Connection, leaseTtlMs: number): Promise<void> {
   await db.query(sql.type(zVoid)`
     update node_registry.node_leases set last_beat = node_registry.lease_clock()
     where last_beat > node_registry.lease_clock() + interval '1 second'`);
+  await db.query(sql.type(zVoid)`
+    update node_registry.registry_instances set
+      renewed_at = least(renewed_at, node_registry.lease_clock()),
+      protected_until = least(protected_until,
+        node_registry.lease_clock() + ${leaseTtlMs}::float8 * interval '1 millisecond')`);
 }
 
 export async function haltSweep(db: Connection, found: Overdue): Promise<void> {
@@ -63,24 +70,40 @@ export async function insertSweepHistory(
     values ('sweep', ${actor}, ${evidence}, ${reason})`);
 }
 
-/** A lease is only evidence against its node where the process that holds it was there to hear it. */
-const isHeldByLateProcess = sql.fragment`exists (
-  select 1 from node_registry.registry_instances i
-  where i.instance_id = l.holder and i.protected_until > node_registry.lease_clock())`;
-
-function silentFor(ms: number) {
-  return sql.fragment`l.last_beat < node_registry.lease_clock() - ${ms}::float8 * interval '1 millisecond'`;
+/**
+ * The clock of one round: that of its first look, which was compared with the monotonic clock, unless the database's is
+ * behind it. A clock that jumps in the middle of a round, either way, then makes nobody look silent.
+ */
+function roundClock(now: Temporal.Instant) {
+  return sql.fragment`least(${instant(now)}, node_registry.lease_clock())`;
 }
 
-export async function countOverdue(db: Connection, leaseTtlMs: number): Promise<Overdue> {
+/** A lease is only evidence against its node where the process that holds it was there to hear it. */
+function isHeldByLateProcess(now: Temporal.Instant) {
+  return sql.fragment`exists (
+    select 1 from node_registry.registry_instances i
+    where i.instance_id = l.holder and i.protected_until > ${roundClock(now)})`;
+}
+
+function silentFor(ms: number, now: Temporal.Instant) {
+  return sql.fragment`l.last_beat < ${roundClock(now)} - ${ms}::float8 * interval '1 millisecond'`;
+}
+
+export interface Round {
+  readonly leaseTtlMs: number;
+  /** The database's clock when the round began. */
+  readonly now: Temporal.Instant;
+}
+
+export async function countOverdue(db: Connection, { leaseTtlMs, now }: Round): Promise<Overdue> {
   return db.one(sql.type(
     z.strictObject({ expired: z.int(), silent: z.int(), recentlyOffline: z.int(), online: z.int() }),
   )`
     select
-      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs)} and not ${isHeldByLateProcess}))::int
+      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs, now)} and not ${isHeldByLateProcess(now)}))::int
         as expired,
-      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs / 2)}
-        and not ${isHeldByLateProcess}))::int as silent,
+      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs / 2, now)}
+        and not ${isHeldByLateProcess(now)}))::int as silent,
       (count(*) filter (where l.liveness = 'offline'))::int as "recentlyOffline",
       count(*)::int as online
     from node_registry.node_leases l
@@ -94,7 +117,7 @@ export async function countOverdue(db: Connection, leaseTtlMs: number): Promise<
 export async function lockSilentLeases(
   tx: Transaction,
   to: "suspect" | "offline",
-  leaseTtlMs: number,
+  { leaseTtlMs, now }: Round,
   limit: number,
 ): Promise<readonly LockedLease[]> {
   const from =
@@ -104,7 +127,7 @@ export async function lockSilentLeases(
       extract(epoch from node_registry.lease_clock() - l.last_beat)::float8 * 1000 as silent_ms
     from node_registry.node_leases l
     join node_registry.storage_nodes n on n.id = l.node_row_id
-    where ${from} and ${silentFor(to === "suspect" ? leaseTtlMs / 2 : leaseTtlMs)} and not ${isHeldByLateProcess}
+    where ${from} and ${silentFor(to === "suspect" ? leaseTtlMs / 2 : leaseTtlMs, now)} and not ${isHeldByLateProcess(now)}
     order by l.node_row_id
     limit ${limit}
     for update of l`);

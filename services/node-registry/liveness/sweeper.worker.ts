@@ -11,12 +11,13 @@ import { changeLiveness } from "./change-liveness.ts";
 import { findLateInstances } from "./instances.store.ts";
 import { silent } from "./liveness.ts";
 import {
-  clampFutureBeats,
+  clampToClock,
   countOverdue,
   haltSweep,
   insertSweepHistory,
   lockSilentLeases,
   markSwept,
+  type Round,
   releaseSweep,
   type SweepState,
   selectSweepState,
@@ -85,7 +86,7 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
   const trouble = watch.troubleOf(state, askedAtMs);
   if (trouble !== undefined) {
     deps.log.warn({ trouble }, "nobody is called silent for one lease");
-    if (trouble === "clock jumped") await clampFutureBeats(deps.pool);
+    if (trouble === "clock jumped") await clampToClock(deps.pool, times.leaseTtlMs);
     await warmUp(deps.pool, times.leaseTtlMs);
     return state.halted_at !== null;
   }
@@ -94,16 +95,17 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
     await markSwept(deps.pool);
     return state.halted_at !== null;
   }
-  await takeDown(deps, times, lease, "suspect");
+  const round = { leaseTtlMs: times.leaseTtlMs, now: state.now };
+  await takeDown(deps, round, lease, "suspect");
   const isHalted = await applyBrake(deps, times, state);
-  if (!isHalted) await takeDown(deps, times, lease, "offline");
+  if (!isHalted) await takeDown(deps, round, lease, "offline");
   await markSwept(deps.pool);
   return isHalted;
 }
 
 /** The brake holds across leaders, because its state is in the database. */
 async function applyBrake(deps: SweeperDeps, times: LivenessTimes, state: SweepState): Promise<boolean> {
-  const found = await countOverdue(deps.pool, times.leaseTtlMs);
+  const found = await countOverdue(deps.pool, { leaseTtlMs: times.leaseTtlMs, now: state.now });
   const isReleased = state.released_until !== null && Temporal.Instant.compare(state.released_until, state.now) > 0;
   if (isReleased) return false;
   if (!isMassFailure(found)) {
@@ -134,20 +136,15 @@ function describe(found: Overdue): string {
 }
 
 /** In batches, each of them only while this process leads. */
-async function takeDown(
-  deps: SweeperDeps,
-  times: LivenessTimes,
-  lease: Lease,
-  to: "suspect" | "offline",
-): Promise<void> {
+async function takeDown(deps: SweeperDeps, round: Round, lease: Lease, to: "suspect" | "offline"): Promise<void> {
   for (;;) {
     const records = await transact(deps, async (tx): Promise<NodeRecord[]> => {
       if (!(await assertLeader(tx, SCHEMA, SWEEPER, lease.epoch))) return [];
-      const leases = await lockSilentLeases(tx, to, times.leaseTtlMs, BATCH);
+      const leases = await lockSilentLeases(tx, to, round, BATCH);
       return changeLiveness(
         deps,
         tx,
-        leases.map((silentLease) => silent(silentLease, to, times.leaseTtlMs)),
+        leases.map((silentLease) => silent(silentLease, to, round.leaseTtlMs)),
       );
     });
     for (const record of records) deps.view.put(record);

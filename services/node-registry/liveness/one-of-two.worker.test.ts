@@ -1,0 +1,29 @@
+import { expect, test } from "vitest";
+import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import {
+  expectAnswersAgain,
+  expectNeverOffline,
+  leasesPass,
+  livenesses,
+  scaledEnv,
+  startNodes,
+  warm,
+} from "../testing/liveness-fixture.ts";
+import { serveKeySet, startRegistryProcess } from "../testing/registry-process.ts";
+import { createTestNetwork } from "../testing/test-registry.ts";
+
+test("one of two registries standing still calls nobody offline, and its nodes move to the other", async () => {
+  await using network = await createTestNetwork();
+  await using stack = new AsyncDisposableStack();
+  const auth = stack.use(await serveKeySet(network.issuer));
+  const stopped = stack.use(await startRegistryProcess(network, auth.url, scaledEnv));
+  const healthy = stack.use(await startRegistryProcess(network, auth.url, scaledEnv));
+  const nodes = await startNodes(stack, healthy, 4, [stopped.edgeAddress, healthy.edgeAddress]);
+  await warm(network.db);
+  stopped.pause();
+  await expectAnswersAgain(nodes, 15_000);
+  stopped.resume();
+  await leasesPass(1.5);
+  await expectNeverOffline(network, nodes);
+  expect(await livenesses(healthy)).toEqual({ [NodeLiveness.ONLINE]: 4 });
+}, 60_000);

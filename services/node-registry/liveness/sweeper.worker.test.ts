@@ -1,0 +1,114 @@
+import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { NodeLiveness, NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import { toTimestamp } from "#platform/rpc/time.ts";
+import {
+  INTERVAL_MS,
+  LEASE_MS,
+  livenesses,
+  livenessOf,
+  scaledEnv,
+  startNodes,
+  warm,
+} from "../testing/liveness-fixture.ts";
+import { eventsOf } from "../testing/stored-events.ts";
+import { createTestNetwork, type TestNetwork, type TestRegistry } from "../testing/test-registry.ts";
+
+let network: TestNetwork;
+let registry: TestRegistry;
+beforeAll(async () => {
+  network = await createTestNetwork();
+  registry = await network.registry(scaledEnv);
+  await warm(network.db);
+});
+afterEach(async () => {
+  // What is left of one test must not count in the next.
+  const { nodes } = await registry.directory.listNodes({ pageSize: 1_000 });
+  for (const { nodeId } of nodes) {
+    await registry.directory.setNodeState({ nodeId, state: NodeState.DEREGISTERED, reason: "the test is over" });
+  }
+});
+afterAll(async () => {
+  await registry[Symbol.asyncDispose]();
+  await network[Symbol.asyncDispose]();
+});
+
+test("a silent node is suspect at half the lease, offline at the lease, and online again when it returns", async () => {
+  await using stack = new AsyncDisposableStack();
+  const [node] = await startNodes(stack, registry, 1);
+  if (node === undefined) throw new Error("no node");
+  node.cut();
+  const cutAtMs = performance.now();
+  await vi.waitFor(async () => expect(await livenessOf(registry, node.nodeId)).toBe(NodeLiveness.SUSPECT), {
+    timeout: 5_000,
+    interval: 50,
+  });
+  const suspectAfterMs = performance.now() - cutAtMs;
+  await vi.waitFor(async () => expect(await livenessOf(registry, node.nodeId)).toBe(NodeLiveness.OFFLINE), {
+    timeout: 5_000,
+    interval: 50,
+  });
+  const offlineAfterMs = performance.now() - cutAtMs;
+  expect(suspectAfterMs).toBeGreaterThan(LEASE_MS / 2 - INTERVAL_MS * 1.2);
+  expect(offlineAfterMs).toBeGreaterThan(LEASE_MS - INTERVAL_MS * 1.2);
+  // 5 s at a lease of 60 s are 170 ms here, less than two rounds of a busy machine.
+  expect(offlineAfterMs).toBeLessThan(LEASE_MS + 1_000);
+  node.reconnect();
+  await vi.waitFor(async () => expect(await livenessOf(registry, node.nodeId)).toBe(NodeLiveness.ONLINE), 5_000);
+
+  const events = await eventsOf(network.db, node.nodeId);
+  expect(events.map((event) => event.word)).toEqual(["registered", "online", "suspect", "offline", "online"]);
+  expect(events.map((event) => event.keyVersion)).toEqual([1n, 2n, 3n, 4n, 5n]);
+  const { transitions, lease } = await registry.directory.explainNode({ nodeId: node.nodeId });
+  expect(transitions[1]?.evidence).toMatch(/^last heartbeat 2(\.\d)? s ago, lease 2 s$/);
+  expect(lease?.epoch).toBeGreaterThanOrEqual(2);
+});
+
+test("60 % of ten nodes cut off at once stop the sweep, until enough return", async () => {
+  await using stack = new AsyncDisposableStack();
+  const nodes = await startNodes(stack, registry, 10);
+  for (const node of nodes.slice(0, 6)) node.cut();
+  await vi.waitFor(async () => {
+    const { sweep } = await registry.directory.getNetworkStats({});
+    expect(sweep?.isStopped).toBe(true);
+    expect(sweep?.onlineNodes).toBe(10);
+  }, 10_000);
+  expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 4, [NodeLiveness.SUSPECT]: 6 });
+  for (const node of nodes.slice(0, 4)) node.reconnect();
+  await vi.waitFor(async () => {
+    const { sweep } = await registry.directory.getNetworkStats({});
+    expect(sweep?.isStopped).toBe(false);
+    expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 8, [NodeLiveness.OFFLINE]: 2 });
+  }, 10_000);
+});
+
+test("an admin lets a stopped sweep go on", async () => {
+  await using stack = new AsyncDisposableStack();
+  const nodes = await startNodes(stack, registry, 6);
+  for (const node of nodes) node.cut();
+  await vi.waitFor(
+    async () => expect((await registry.directory.getNetworkStats({})).sweep?.isStopped).toBe(true),
+    10_000,
+  );
+  await registry.directory.resumeSweep({ reason: "the data centre burnt down" });
+  await vi.waitFor(async () => expect(await livenesses(registry)).toEqual({ [NodeLiveness.OFFLINE]: 6 }), 5_000);
+});
+
+test("nodes in maintenance may be silent without stopping the sweep", async () => {
+  await using stack = new AsyncDisposableStack();
+  const nodes = await startNodes(stack, registry, 10);
+  const maintenanceUntil = toTimestamp(Temporal.Now.instant().add({ minutes: 5 }));
+  for (const node of nodes.slice(0, 6)) {
+    await registry.directory.setNodeState({
+      nodeId: node.nodeId,
+      state: NodeState.MAINTENANCE,
+      maintenanceUntil,
+      reason: "move",
+    });
+    node.cut();
+  }
+  await vi.waitFor(
+    async () => expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 4, [NodeLiveness.OFFLINE]: 6 }),
+    10_000,
+  );
+  expect((await registry.directory.getNetworkStats({})).sweep?.isStopped).toBe(false);
+});
