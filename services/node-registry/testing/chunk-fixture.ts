@@ -107,6 +107,8 @@ export async function createChunkFixture(options: FixtureOptions = {}): Promise<
     const nodeId = newHash();
     const rowId = await insertNode(pool, nodeId, traits, nodes.size);
     await refresh();
+    // The pools of the placer may be a second old.
+    await clock.advance(1_000);
     const node = { nodeId, rowId, client: nodeClient(rooms, nodeId) };
     nodes.set(nodeId, node);
     return node;
@@ -131,6 +133,7 @@ export async function createChunkFixture(options: FixtureOptions = {}): Promise<
       const known = view.nodeByRowId(node.rowId);
       if (record !== undefined) view.put(record);
       else if (known !== undefined) view.put({ ...known, state: "deregistered" });
+      await clock.advance(1_000);
     },
     nodeById: (nodeId) => {
       const node = nodes.get(nodeId);
