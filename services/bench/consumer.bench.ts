@@ -14,7 +14,7 @@ import { benchEvents, createBenchKit, perSecond } from "./event-bench-kit.ts";
 // effect written in the same batches without stream and inbox.
 
 const total = 60_000;
-const batch = 500;
+const batch = 1_000;
 const type = "decentrastore.events.v1.ChunkStored";
 
 await using kit = await createBenchKit();

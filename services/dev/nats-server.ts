@@ -17,8 +17,13 @@ export interface NatsServerOptions {
   passwords: Readonly<Record<string, string>>;
   say?: (line: string) => void;
   readyTimeoutMs?: number;
-  /** More configuration, e.g. limits; it wins over ours. */
-  settings?: Readonly<Record<string, unknown>>;
+  settings?: NatsServerSettings;
+}
+
+/** More configuration of the server, which wins over ours, and of its JetStream. */
+export interface NatsServerSettings {
+  readonly jetstream?: Readonly<Record<string, unknown>>;
+  readonly [name: string]: unknown;
 }
 
 export interface NatsServer {
@@ -71,7 +76,7 @@ interface ConfigOptions {
   portsFolder: string;
   port?: number;
   passwords: Readonly<Record<string, string>>;
-  settings?: Readonly<Record<string, unknown>>;
+  settings?: NatsServerSettings;
 }
 
 /**
@@ -81,15 +86,16 @@ interface ConfigOptions {
 export function natsServerConfig(version: readonly [number, number], options: ConfigOptions): Record<string, unknown> {
   const hasSyncInterval = version[0] > 2 || (version[0] === 2 && version[1] >= 10);
   const users: NatsUser[] = natsUsers(options.passwords);
+  const { jetstream, ...settings } = options.settings ?? {};
   return {
     server_name: "decentrastore",
     host: "127.0.0.1",
     port: options.port ?? -1,
     ports_file_dir: options.portsFolder,
     max_payload: 1_048_576,
-    jetstream: { store_dir: options.folder, ...(hasSyncInterval ? { sync_interval: "10s" } : {}) },
+    jetstream: { store_dir: options.folder, ...(hasSyncInterval ? { sync_interval: "10s" } : {}), ...jetstream },
     authorization: { users },
-    ...options.settings,
+    ...settings,
   };
 }
 

@@ -26,8 +26,8 @@ export interface ConsumerContext {
 /** Consumes until the lease is lost, the process stops (the batch under way is then finished), or doubt. */
 export async function runConsumerSession(context: ConsumerContext): Promise<void> {
   const { options, doubt } = context;
-  const { nats, clock, stream, durable, filterSubject, maxBatch = 500 } = options;
-  const capacity = maxBatch * 4;
+  const { nats, clock, stream, durable, filterSubject, maxBatch = 1_000 } = options;
+  const capacity = maxBatch * 3;
   const maxAckPending = capacity + MAX_PARKED + maxBatch;
   await attachDurable(nats, {
     ...{ stream, durable, maxAckPending },
@@ -60,7 +60,7 @@ class ConsumerSession {
 
   async run(over: AbortSignal): Promise<void> {
     const { options, metrics, lease, doubt } = this.#context;
-    const { clock, durable, log, maxBatch = 500 } = options;
+    const { clock, durable, log, maxBatch = 1_000 } = options;
     while (!over.aborted && lease.isHeld()) {
       try {
         const room = this.#parking.size < MAX_PARKED;
@@ -201,7 +201,9 @@ class ConsumerSession {
     const { options, metrics } = this.#context;
     const { nats, stream, schema, durable, clock, log } = options;
     try {
-      await publishDeadLetter(nats, delivery, { stream, schema, durable, tries, error, time: clock.now() }, log);
+      const { subject, headers, data } = delivery.message;
+      const given = { subject, headers, data, streamSequence: delivery.streamSequence };
+      await publishDeadLetter(nats, given, { stream, schema, durable, tries, error, time: clock.now() }, log);
     } catch (unreachable) {
       log.error({ err: unreachable, consumer: durable }, "an event could not be put into the dead letters");
       return false;

@@ -1,8 +1,7 @@
-import { headers as newHeaders } from "nats";
+import { type MsgHdrs, headers as newHeaders } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import { redact } from "#platform/log/redact.ts";
 import type { Nats } from "#platform/nats/connect.ts";
-import type { Delivery } from "#platform/nats/pull.ts";
 import { ensureStream, type StreamName } from "#platform/nats/streams.ts";
 
 /** Headers that a dead letter has besides those of the event. */
@@ -25,29 +24,32 @@ export interface DeadLetterCause {
   time: Temporal.Instant;
 }
 
+export interface GivenUpMessage {
+  subject: string;
+  headers?: MsgHdrs | undefined;
+  data: Uint8Array;
+  streamSequence: number;
+}
+
 /**
  * Puts an event that cannot be applied aside, with the reason. Returns once the broker has it; a repeat is stored once.
  * Each service may write only below its own name.
  */
 export async function publishDeadLetter(
   nats: Nats,
-  delivery: Delivery,
+  message: GivenUpMessage,
   cause: DeadLetterCause,
   log: Logger,
 ): Promise<void> {
-  const { message } = delivery;
   const all = newHeaders();
   for (const [name, values] of message.headers ?? []) {
     if (!name.startsWith("Nats-")) all.set(name, values[0] ?? "");
   }
-  all.set(
-    "Nats-Msg-Id",
-    `${cause.durable} ${cause.stream} ${delivery.streamSequence} ${message.headers?.get("ce-id")}`,
-  );
+  all.set("Nats-Msg-Id", `${cause.durable} ${cause.stream} ${message.streamSequence} ${message.headers?.get("ce-id")}`);
   all.set(deadLetterHeaders.consumer, cause.durable);
   all.set(deadLetterHeaders.subject, message.subject);
   all.set(deadLetterHeaders.stream, cause.stream);
-  all.set(deadLetterHeaders.sequence, String(delivery.streamSequence));
+  all.set(deadLetterHeaders.sequence, String(message.streamSequence));
   all.set(deadLetterHeaders.tries, String(cause.tries));
   all.set(deadLetterHeaders.cause, causeText(cause.error));
   all.set(deadLetterHeaders.time, cause.time.toString());

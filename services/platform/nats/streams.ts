@@ -4,6 +4,7 @@ import {
   nanos,
   RetentionPolicy,
   StorageType,
+  type StreamAPI,
   type StreamConfig,
   type StreamInfo,
 } from "nats";
@@ -109,8 +110,8 @@ export function jetStreamErrorCode(error: unknown): number | undefined {
 }
 
 /**
- * The stream as it is now, made when it is missing. One that differs from its definition is kept as it is, with a
- * warning: its limits may have been tuned by an operator.
+ * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have
+ * tuned, and gets the subjects that it lacks, which a newer version brings.
  */
 export async function ensureStream(
   nats: Nats,
@@ -120,27 +121,36 @@ export async function ensureStream(
 ): Promise<{ info: StreamInfo; isNew: boolean }> {
   const { streams } = await nats.connection.jetstreamManager({ checkAPI: false });
   try {
-    return { info: await streams.info(name), isNew: false };
+    const info = await streams.info(name);
+    const missing = streamDefinitions[name].subjects.filter((subject) => !info.config.subjects.includes(subject));
+    if (missing.length === 0) return { info, isNew: false };
+    log.info({ stream: name, subjects: missing }, "the stream gets further subjects");
+    return { info: await streams.update(name, { subjects: [...info.config.subjects, ...missing] }), isNew: false };
   } catch (error) {
     if (jetStreamErrorCode(error) !== STREAM_NOT_FOUND) throw error;
   }
-  let config = streamConfig(name, settings);
+  return await makeStream(streams, streamConfig(name, settings), log);
+}
+
+async function makeStream(
+  streams: StreamAPI,
+  wanted: ReturnType<typeof streamConfig>,
+  log: Logger,
+): Promise<{ info: StreamInfo; isNew: boolean }> {
+  let config = wanted;
   for (;;) {
     try {
       const info = await streams.add(config);
-      log.info({ stream: name, maxBytes: config.max_bytes }, "made a JetStream stream");
+      log.info({ stream: config.name, maxBytes: config.max_bytes }, "made a JetStream stream");
       return { info, isNew: true };
     } catch (error) {
       const code = jetStreamErrorCode(error);
       // Somebody else was quicker, with other limits.
-      if (code === STREAM_NAME_IN_USE) return { info: await streams.info(name), isNew: false };
+      if (code === STREAM_NAME_IN_USE) return { info: await streams.info(config.name), isNew: false };
       // max_bytes is reserved in full; a smaller disk gets a smaller stream, down to a size that is of no use.
       const smaller = Math.floor((config.max_bytes ?? 0) / 2);
       if (code !== INSUFFICIENT_STORAGE || smaller < MiB) throw error;
-      log.warn(
-        { stream: name, maxBytes: smaller },
-        "the NATS server has too little storage for the stream, halving it",
-      );
+      log.warn({ stream: config.name, maxBytes: smaller }, "NATS has too little storage for the stream, halving it");
       config = { ...config, max_bytes: smaller };
     }
   }

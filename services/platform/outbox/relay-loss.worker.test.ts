@@ -145,6 +145,20 @@ test("two relays: one is stopped, the other takes over, and the first writes not
   await expectComplete(kit, 2_401);
 });
 
+test("a server that stops answering is sent the same events again, and stores each once", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay();
+  await kit.append(manyKeys(100, 20));
+  await eventually(async () => (await kit.unpublished()) === 0, "the first are published");
+  process.kill(kit.broker.pid, "SIGSTOP");
+  await kit.append(manyKeys(100, 20));
+  await eventually(async () => (await relay.metric("outbox_paused_keys")) > 0, "nothing is answered");
+  process.kill(kit.broker.pid, "SIGCONT");
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  expect(await streamContent(kit.operator, "USERS")).toHaveLength(200);
+  await expectComplete(kit, 200);
+});
+
 test("a replay publishes again what the outbox holds, of the wanted time only", async () => {
   await using kit = await createEventKit();
   await using relay = kit.relay();

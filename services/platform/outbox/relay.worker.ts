@@ -72,6 +72,10 @@ async function runTerm(options: RelayOptions, metrics: RelayMetrics, lease: Leas
   try {
     while (!lease.signal.aborted && lease.isHeld()) {
       doubt = new AbortController();
+      if (!nats.isConnected()) {
+        await clock.sleep(100, lease.signal);
+        continue;
+      }
       try {
         await recoverStreams({ streamSettings: {}, ...options, epoch: lease.epoch, signal: lease.signal });
       } catch (error) {

@@ -1,3 +1,4 @@
+import { DiscardPolicy } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import { jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
@@ -64,8 +65,10 @@ async function isLost(options: StreamWatchOptions, stream: StreamName, warned: S
     const info = await streams.info(stream);
     const used = info.config.max_bytes > 0 ? info.state.bytes / info.config.max_bytes : 0;
     metrics.streamUse.set({ stream }, used);
-    metrics.streamNearlyFull.set({ stream }, used >= NEARLY_FULL ? 1 : 0);
-    if (used < NEARLY_FULL) warned.delete(stream);
+    // One that discards its oldest messages is full by design.
+    const isNearlyFull = used >= NEARLY_FULL && info.config.discard === DiscardPolicy.New;
+    metrics.streamNearlyFull.set({ stream }, isNearlyFull ? 1 : 0);
+    if (!isNearlyFull) warned.delete(stream);
     else if (!warned.has(stream)) {
       warned.add(stream);
       log.warn({ stream, used }, "the stream is nearly full; a full one refuses events, which then wait in the outbox");

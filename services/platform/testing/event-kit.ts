@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import type { NatsServerSettings } from "../../dev/nats-server.ts";
 import { connectNats, type Nats } from "../nats/connect.ts";
 import { readStream, type StoredMessage } from "../nats/read-stream.ts";
 import type { StreamName } from "../nats/streams.ts";
@@ -28,7 +29,7 @@ export interface EventKit extends AsyncDisposable {
   unpublished(): Promise<number>;
 }
 
-export async function createEventKit(settings: Readonly<Record<string, unknown>> = {}): Promise<EventKit> {
+export async function createEventKit(settings: NatsServerSettings = {}): Promise<EventKit> {
   const stack = new AsyncDisposableStack();
   const db = stack.use(await createTestDatabase());
   const broker = stack.use(await startTestNats(settings));

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type NatsServer, natsUserNames, startNatsServer } from "../../dev/nats-server.ts";
+import { type NatsServer, type NatsServerSettings, natsUserNames, startNatsServer } from "../../dev/nats-server.ts";
 
 /** A nats-server of its own, with the users and permissions of `npm start`. */
 export interface TestNats extends AsyncDisposable {
@@ -18,7 +18,7 @@ export interface TestNats extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export async function startTestNats(settings: Readonly<Record<string, unknown>> = {}): Promise<TestNats> {
+export async function startTestNats(settings: NatsServerSettings = {}): Promise<TestNats> {
   const folder = await mkdtemp(join(tmpdir(), "decentrastore-nats-"));
   const passwords = Object.fromEntries(natsUserNames.map((user) => [user, randomBytes(12).toString("hex")]));
   const start = (port?: number): Promise<NatsServer> =>

@@ -1,0 +1,56 @@
+import { expect, test } from "vitest";
+import { createTestLogger } from "../testing/test-database.ts";
+import { startTestNats } from "../testing/test-nats.ts";
+import { connectNats } from "./connect.ts";
+import { ensureStream, streamConfig, streamDefinitions, streamOf, subjectMatches } from "./streams.ts";
+
+const log = createTestLogger();
+
+test("a disk that is too small gets a smaller stream instead of none", async () => {
+  await using broker = await startTestNats({ jetstream: { max_file_store: 300 * 1024 * 1024 } });
+  await using nats = await connectNats({ url: broker.url("auth"), name: "auth", log });
+  const { info, isNew } = await ensureStream(nats, "USERS", {}, log);
+  expect(isNew).toBe(true);
+  expect(info.config.max_bytes).toBe(256 * 1024 * 1024);
+  expect(await ensureStream(nats, "USERS", {}, log)).toMatchObject({ isNew: false });
+});
+
+test("a stream that is there keeps its limits and gets the subjects that it lacks", async () => {
+  await using broker = await startTestNats();
+  await using nats = await connectNats({ url: broker.url("node-registry"), name: "node-registry", log });
+  const { streams } = await nats.connection.jetstreamManager();
+  await streams.add({ ...streamConfig("CHUNKS"), max_bytes: 1_000_000, subjects: ["decentrastore.chunk.>"] });
+  const { info } = await ensureStream(nats, "CHUNKS", {}, log);
+  expect(info.config.max_bytes).toBe(1_000_000);
+  expect(info.config.subjects).toEqual(["decentrastore.chunk.>", "decentrastore.upload.>"]);
+});
+
+test("the server takes every definition as it is meant, and heartbeats keep the last one of each node", async () => {
+  await using broker = await startTestNats();
+  await using nats = await connectNats({ url: broker.url("operator"), name: "operator", log });
+  for (const name of ["USERS", "QUOTAS", "NODES", "CHUNKS", "NODE_HEARTBEATS", "DEAD_LETTERS"] as const) {
+    const { info } = await ensureStream(nats, name, {}, log);
+    expect(info.config).toMatchObject({ ...streamConfig(name) });
+  }
+  for (const beat of ["1", "2", "3"]) {
+    nats.publish("decentrastore.node.heartbeat.a", new TextEncoder().encode(beat));
+    nats.publish("decentrastore.node.heartbeat.b", new TextEncoder().encode(beat));
+  }
+  await nats.connection.flush();
+  const { streams } = await nats.connection.jetstreamManager();
+  const last = await streams.getMessage("NODE_HEARTBEATS", { last_by_subj: "decentrastore.node.heartbeat.a" });
+  expect(last.string()).toBe("3");
+  expect((await streams.info("NODE_HEARTBEATS")).state.messages).toBe(2);
+});
+
+test("every event has one stream", () => {
+  expect(streamOf("decentrastore.node.heartbeat.n")).toBe("NODE_HEARTBEATS");
+  expect(streamOf("decentrastore.node.state_changed.n")).toBe("NODES");
+  expect(streamOf("decentrastore.upload.completed.u")).toBe("CHUNKS");
+  expect(streamOf("decentrastore.user.registered.u")).toBe("USERS");
+  expect(streamOf("decentrastore.quota.threshold.u")).toBe("QUOTAS");
+  expect(streamOf("decentrastore.unknown.x")).toBeUndefined();
+  const all = Object.values(streamDefinitions).flatMap(({ subjects }) => subjects);
+  const examples = all.map((pattern) => pattern.replace("*", "x").replace(">", "x.y"));
+  for (const example of examples) expect(all.filter((pattern) => subjectMatches(pattern, example))).toHaveLength(1);
+});
