@@ -6,8 +6,7 @@ import {
   type MessageShape,
   toBinary,
 } from "@bufbuild/protobuf";
-import { Code } from "@connectrpc/connect";
-import { RpcError } from "#platform/rpc/errors.ts";
+import { malformedRequest } from "#platform/rpc/errors.ts";
 
 /**
  * Decodes inside of the adapter and not in grpc-js, which would answer INTERNAL for bytes that are no such message.
@@ -17,11 +16,7 @@ export function decode<D extends DescMessage>(schema: D, bytes: Uint8Array): Mes
   try {
     return fromBinary(schema, bytes);
   } catch {
-    throw new RpcError({
-      code: Code.InvalidArgument,
-      reason: "INVALID_FIELD",
-      message: `the request is not a valid ${schema.typeName}`,
-    });
+    throw malformedRequest(schema.typeName);
   }
 }
 

@@ -7,6 +7,7 @@ import type {
   ServerWritableStream,
   sendUnaryData,
 } from "@grpc/grpc-js";
+import { callIn } from "#platform/rpc/call.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import type { AdaptedMethod } from "./adapter.ts";
@@ -89,7 +90,7 @@ function parse<D extends DescMessage>(schema: D, policed: PolicedService, contex
   try {
     return decode(schema, bytes);
   } catch (error) {
-    policed.ended(context, error);
+    policed.ended(callIn(context), error);
     throw error;
   }
 }

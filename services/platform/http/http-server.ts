@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer as createHttp1Server, type Server } from "node:http";
 import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
 import type { Socket } from "node:net";
+import type { Logger } from "#platform/log/logger.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { type CloseOptions, closeWithin } from "./closing.ts";
 import { createConnectHandler } from "./connect-handler.ts";
@@ -15,6 +16,7 @@ export interface HttpServerOptions {
   /** 0 picks a free one. */
   readonly port: number;
   readonly services: readonly PolicedService[];
+  readonly log: Logger;
   readonly routes?: readonly HttpRoute[];
   readonly trustedProxyCount?: number;
   /** Largest request message, default 4 MiB: a PlaceChunks of 1,000 chunks takes a tenth of it. */
@@ -61,6 +63,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const limits = { ...DEFAULT_LIMITS, ...options.limits };
   const rpc = createConnectHandler({
     services: options.services,
+    log: options.log,
     trustedProxyCount: options.trustedProxyCount ?? 0,
     readMaxBytes: options.readMaxBytes ?? READ_MAX_BYTES,
     fallback: notFound,

@@ -7,7 +7,7 @@ import {
 } from "#platform/grpc/node-edge.ts";
 import { reflectionServices } from "#platform/grpc/reflection.ts";
 import { toGrpcStatus } from "#platform/grpc/status.ts";
-import { startHttpServer } from "#platform/http/http-server.ts";
+import { type HttpLimits, startHttpServer } from "#platform/http/http-server.ts";
 import type { HttpRoute } from "#platform/http/routes.ts";
 import { bearerIdentity } from "#platform/identity/bearer.ts";
 import type { TokenVerifier } from "#platform/identity/token-verifier.ts";
@@ -40,6 +40,7 @@ export interface ServeOptions {
   readonly routes?: readonly HttpRoute[];
   readonly nodeEdge?: NodeEdgeConfig;
   readonly clock?: Clock;
+  readonly httpLimits?: Partial<HttpLimits>;
   /** For calls in flight when the service stops. */
   readonly stopGraceMs?: number;
 }
@@ -95,8 +96,10 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     host: config.HOST,
     port: config.PORT,
     services: [...options.services, health].map(policy),
+    log,
     routes: [...probeRoutes(readiness), ...(options.routes ?? [])],
     trustedProxyCount: config.TRUSTED_PROXY_COUNT ?? 0,
+    ...(options.httpLimits === undefined ? {} : { limits: options.httpLimits }),
   });
   started.defer(() => main.close(atOnce));
   const edge = options.nodeEdge && (await startEdge(options.nodeEdge, health, config.HOST, shared));
@@ -105,6 +108,7 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     host: config.HOST,
     port: config.OPS_PORT,
     services: [],
+    log,
     routes: [...probeRoutes(readiness), metricsRoute(options.metrics)],
   });
   // From here on everything runs: nothing is left to undo when this function returns.

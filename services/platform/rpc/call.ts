@@ -47,6 +47,11 @@ export class Call implements CallScope {
 
 const callKey = createContextKey<Call | undefined>(undefined, { description: "call" });
 
+/** The call of a context, where one was admitted. */
+export function callOf(values: HandlerContext["values"]): Call | undefined {
+  return values.get(callKey);
+}
+
 export function callIn(context: HandlerContext): Call {
   const call = context.values.get(callKey);
   if (call === undefined) throw new Error(`${context.method.name} was reached around its admission`);

@@ -83,6 +83,15 @@ export function invalidArgument(violations: readonly FieldViolation[]): RpcError
   });
 }
 
+/** INVALID_ARGUMENT / INVALID_FIELD for bytes that are no such message at all. */
+export function malformedRequest(typeName: string): RpcError {
+  return new RpcError({
+    code: Code.InvalidArgument,
+    reason: "INVALID_FIELD",
+    message: `the request is not a valid ${typeName}`,
+  });
+}
+
 /** UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID. */
 export function unauthenticated(reason: "TOKEN_MISSING" | "TOKEN_INVALID", message: string, cause?: unknown): RpcError {
   return new RpcError({ code: Code.Unauthenticated, reason, message, cause });

@@ -10,11 +10,11 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { accessRuleOf } from "./access.ts";
-import { Call, callIn, type MethodPolicy, rememberCall } from "./call.ts";
+import { Call, type MethodPolicy, rememberCall } from "./call.ts";
 import type { CallContext } from "./call-context.ts";
 import { type CallLog, createCallLog } from "./call-log.ts";
 import { type Caller, callerKey } from "./caller.ts";
-import type { RpcError } from "./errors.ts";
+import { internalError, RpcError } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
 import type { RpcService } from "./service.ts";
 import { stoppingError } from "./stream-scope.ts";
@@ -58,7 +58,7 @@ export interface PolicedService {
   /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
   admit(context: HandlerContext): void | Promise<void>;
   /** Called by transports when a call is over: logs what they refused by themselves, of the request or of the response. */
-  ended(context: HandlerContext, error: unknown): void;
+  ended(call: Call, error: unknown): void;
 }
 
 const UNARY_DEADLINE_MS = 30_000;
@@ -102,9 +102,8 @@ export function createPolicy(options: PolicyOptions): (service: RpcService) => P
       deps.calls.begun();
       return admitCall(call, options, deps);
     };
-    const ended = (context: HandlerContext, error: unknown) => {
-      const call = callIn(context);
-      if (!call.isStarted) deps.calls.finished(call, toRpcError(error, context));
+    const ended = (call: Call, error: unknown) => {
+      if (!call.isStarted) deps.calls.finished(call, stackErrorOf(error));
       // The handler was done and its response does not fit its message: the client got an error that nobody has logged.
       else if (call.isSuccess && isInternal(error)) deps.calls.late(call, error);
     };
@@ -151,6 +150,11 @@ function police(spec: MethodImplSpec, deps: PolicyDeps): MethodImplSpec {
     case "bidi_streaming":
       return { ...spec, impl: policeBidiStreaming(spec.impl, deps) };
   }
+}
+
+function stackErrorOf(error: unknown): RpcError {
+  if (!(error instanceof ConnectError)) return error instanceof RpcError ? error : internalError(error);
+  return new RpcError({ code: error.code, message: error.rawMessage });
 }
 
 function isInternal(error: unknown): boolean {

@@ -1,3 +1,4 @@
+import type { HttpLimits } from "#platform/http/http-server.ts";
 import type { HttpRoute } from "#platform/http/routes.ts";
 import { type NodeEdgeConfig, type RunningService, serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
@@ -28,6 +29,7 @@ export interface TestServiceOptions {
   readonly routes?: readonly HttpRoute[];
   readonly trustedProxyCount?: number;
   readonly stopGraceMs?: number;
+  readonly httpLimits?: Partial<HttpLimits>;
 }
 
 /** Serves handlers as a service process does, on free ports, with an issuer and a CA of its own. */
@@ -46,6 +48,7 @@ export async function startTestService(options: TestServiceOptions): Promise<Tes
     readiness: options.readiness ?? {},
     ...(options.routes === undefined ? {} : { routes: options.routes }),
     ...(options.edgeServices === undefined ? {} : { nodeEdge: await edgeOf(options, options.edgeServices, ca) }),
+    ...(options.httpLimits === undefined ? {} : { httpLimits: options.httpLimits }),
     ...(options.stopGraceMs === undefined ? {} : { stopGraceMs: options.stopGraceMs }),
   });
   return {
