@@ -13,6 +13,7 @@ import { systemClock as clock } from "#platform/time/clock.ts";
 import { onChunkFacts } from "../user-quota/charges/on-chunk-facts.event.ts";
 import type { Deps } from "../user-quota/deps.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
+import { postgresCpuMicros } from "./postgres-cpu.ts";
 
 // How many chunk.stored events per second become charges, from the stream to the committed ledger: spread over 100,000
 // users, all of one user, and, as the baseline of the same run, events that only pass the inbox.
@@ -62,6 +63,7 @@ async function measure(round: string, name: string, userOf: (index: number) => s
   const finished = Promise.withResolvers<void>();
   const signal = new AbortController().signal;
   const cpuBefore = process.cpuUsage();
+  const databaseBefore = await postgresCpuMicros(pool);
   const startedAt = clock.monotonicMs();
   await using _consumer = startConsumer({
     ...{ nats, pool, clock, log: kit.log, metrics: deps.metrics, signal },
@@ -79,7 +81,10 @@ async function measure(round: string, name: string, userOf: (index: number) => s
   const ms = clock.monotonicMs() - startedAt;
   const cpu = process.cpuUsage(cpuBefore);
   const cpuMicros = (cpu.user + cpu.system) / count;
-  console.log(`${round}, ${name}: ${perSecond(count, ms)}, ${cpuMicros.toFixed(0)} µs of Node's CPU each`);
+  const databaseMicros = ((await postgresCpuMicros(pool)) - databaseBefore) / count;
+  console.log(
+    `${round}, ${name}: ${perSecond(count, ms)}; processor time per event: Node ${cpuMicros.toFixed(0)} µs, PostgreSQL ${databaseMicros.toFixed(0)} µs`,
+  );
   return count / ms;
 }
 

@@ -64,6 +64,19 @@ export async function foldOverdue(tx: Connection, userId: string, now: Temporal.
   return freedBytes;
 }
 
+const reservedRow = z.strictObject({ isReserved: z.boolean() });
+
+/** One round trip for the ordinary case; false where the answer needs a closer look, and then nothing has changed. */
+export async function tryReserve(db: Connection, reservation: Reservation): Promise<boolean> {
+  const { reservationId, userId, clientId, idempotencyKey, sizeBytes, createdAt, expiresAt } = reservation;
+  const { isReserved } = await db.one(sql.type(reservedRow)`
+    select user_quota.try_reserve(
+      ${reservationId}::uuid, ${userId}::uuid, ${clientId}, ${idempotencyKey}, ${sizeBytes}::bigint,
+      ${instant(createdAt)}, ${instant(expiresAt)}
+    ) as "isReserved"`);
+  return isReserved;
+}
+
 /** Inserts a reservation and adds what it holds, less what was freed, to its locked account. */
 export async function insertReservation(tx: Connection, reservation: Reservation, freedBytes: bigint): Promise<void> {
   await tx.query(sql.unsafe`

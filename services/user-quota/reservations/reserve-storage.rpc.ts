@@ -18,7 +18,14 @@ import {
 } from "../errors.ts";
 import { admit, type Refusal } from "./admission.ts";
 import { asOf, type Reservation } from "./reservation.ts";
-import { findByKey, foldOverdue, freeBytes, insertReservation, type ReservationKey } from "./reservations.store.ts";
+import {
+  findByKey,
+  foldOverdue,
+  freeBytes,
+  insertReservation,
+  type ReservationKey,
+  tryReserve,
+} from "./reservations.store.ts";
 import { toProtoReservation } from "./to-proto.ts";
 import { createTurns } from "./turns.ts";
 
@@ -45,7 +52,7 @@ export function reserveStorage(deps: Deps): MethodImpl<typeof UserQuotaService.m
     const caller = serviceCallerOf(context);
     const ttlMs = ttl === undefined ? 0 : fromDuration(ttl);
     const ask = { userId: userId.toLowerCase(), clientId: caller.clientId, idempotencyKey, sizeBytes, ttlMs };
-    const outcome = await turns.run(ask.userId, () => deps.pool.transaction((tx) => reserve(deps, tx, ask)));
+    const outcome = await turns.run(ask.userId, () => reserve(deps, ask));
     if (outcome.kind !== "reserved") throw refusalOf(outcome, ask, caller);
     return { reservation: toProtoReservation(outcome.reservation) };
   };
@@ -56,8 +63,14 @@ type Outcome =
   | { readonly kind: "missing" }
   | Refusal;
 
+async function reserve(deps: Deps, ask: Ask): Promise<Outcome> {
+  const reservation = newReservation(deps, ask, deps.clock.now());
+  if (await tryReserve(deps.pool, reservation)) return { kind: "reserved", reservation };
+  return deps.pool.transaction((tx) => lookCloser(deps, tx, ask));
+}
+
 /** Refusals are returned and not thrown, so that what was folded out on the way is committed. */
-async function reserve(deps: Deps, tx: Transaction, ask: Ask): Promise<Outcome> {
+async function lookCloser(deps: Deps, tx: Transaction, ask: Ask): Promise<Outcome> {
   const account = await lockAccount(tx, ask.userId);
   if (account === undefined) return { kind: "missing" };
   const now = deps.clock.now();
