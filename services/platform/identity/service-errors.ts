@@ -4,7 +4,14 @@ import { dependencyUnavailable, internalError } from "#platform/rpc/errors.ts";
 import { deadlineExceeded } from "#platform/rpc/to-rpc-error.ts";
 
 // What connect-node makes of connections that are refused, reset or closed under a call.
-const TRANSPORT_TROUBLE: ReadonlySet<Code> = new Set([Code.Unavailable, Code.Aborted, Code.Internal, Code.Unknown]);
+const TRANSPORT_TROUBLE: ReadonlySet<Code> = new Set([
+  Code.Unavailable,
+  Code.Aborted,
+  Code.Internal,
+  Code.Unknown,
+  // A connection that breaks under a call looks as if somebody had cancelled it.
+  Code.Canceled,
+]);
 
 /** The other service did not take the call, or it is unknown whether it did. */
 export function isWorthRepeating(error: unknown): boolean {
