@@ -24,6 +24,8 @@ test("failures during a pause do not lengthen it, success ends the count", () =>
   backoffs.resume(100);
   expect(backoffs.failed("key", 100)).toBe(300);
   backoffs.succeeded("key");
+  expect(backoffs.isPaused("key")).toBe(true);
+  backoffs.resume(300);
   expect(backoffs.failed("key", 1_000)).toBe(1_100);
 });
 

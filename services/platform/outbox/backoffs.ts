@@ -2,6 +2,7 @@
 export interface Backoffs {
   /** Answers when it may be tried again. A failure during the pause changes nothing: several were under way. */
   failed(name: string, nowMs: number): number;
+  /** Begins the count anew; a pause goes on to its end, since what was dropped at its beginning is not read again yet. */
   succeeded(name: string): void;
   /** Lets those whose pause is over go on, and answers the others. To be called when reading starts, and only then. */
   resume(nowMs: number): string[];
@@ -31,8 +32,10 @@ export function createBackoffs(firstMs: number, mostMs: number, random: () => nu
       return state.pausedUntil;
     },
     succeeded: (name) => {
-      // Empty nearly always, and asked for every event.
-      if (states.size > 0) states.delete(name);
+      if (states.size === 0) return; // nearly always, and asked for every event
+      const state = states.get(name);
+      if (state?.pausedUntil === undefined) states.delete(name);
+      else state.failures = 0;
     },
     resume: (nowMs) => {
       const still: string[] = [];

@@ -1,14 +1,14 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
 import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
-import { isStreamName, type StreamName, streamOf } from "#platform/nats/streams.ts";
-import { createBackoffs } from "./backoffs.ts";
+import { streamOf } from "#platform/nats/streams.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
 import { markPublished, type OutboxRow, readBacklog, readUnpublished, type Stored } from "./relay.store.ts";
 import type { RelayOptions } from "./relay.worker.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
+import { createRelayPauses, type RelayPauses } from "./relay-pauses.ts";
 import { createSendQueue } from "./send-queue.ts";
-import { NotLeadingError, subjectPrefixes } from "./stream-recovery.ts";
+import { NotLeadingError } from "./stream-recovery.ts";
 
 /** Rows in memory at most, and how many of them may be unanswered. */
 const MAX_HELD = 4_096;
@@ -18,8 +18,6 @@ const READ_LIMIT = 2_000;
 const READ_SPACING_MS = 4;
 const MARK_LIMIT = 2_000;
 const MARK_AFTER_MS = 10;
-/** Keys that pause are named in the reading; with more of them the reading waits for the first to be due. */
-const MAX_PAUSED_KEYS = 256;
 const STOP_PATIENCE_MS = 5_000;
 
 export interface SessionContext {
@@ -46,8 +44,7 @@ class RelaySession implements AsyncDisposable {
   readonly #publisher: Publisher;
   readonly #latch: Latch;
   readonly #queue = createSendQueue<OutboxRow>();
-  readonly #pausedKeys = createBackoffs(100, 15_000);
-  readonly #pausedStreams = createBackoffs(500, 10_000);
+  readonly #pauses: RelayPauses;
   readonly #highest = new Map<string, number>();
   #acknowledged: Stored[] = [];
   #isWoken = true;
@@ -63,6 +60,7 @@ class RelaySession implements AsyncDisposable {
     this.#context = context;
     this.#publisher = publisher;
     this.#latch = latch;
+    this.#pauses = createRelayPauses(context.options.log, context.metrics);
   }
 
   wake(): void {
@@ -111,8 +109,7 @@ class RelaySession implements AsyncDisposable {
       return;
     }
     if (!duplicate) this.#highest.set(stream, sequence);
-    if (this.#pausedKeys.size > 0) this.#pausedKeys.succeeded(row.key);
-    if (this.#pausedStreams.size > 0) this.#pausedStreams.succeeded(stream);
+    this.#pauses.stored(row, stream);
     if (this.#acknowledged.length === 0) {
       this.#markNotBefore = Math.max(this.#markNotBefore, this.#now() + MARK_AFTER_MS);
     }
@@ -129,26 +126,8 @@ class RelaySession implements AsyncDisposable {
       doubt.abort(new Error(`${stream} is missing`));
       return;
     }
-    if (outcome.kind === "stream_full" && stream !== undefined) {
-      this.#streamFull(stream, outcome.reason);
-      return;
-    }
-    if (!this.#pausedKeys.isPaused(row.key)) {
-      options.log.warn(
-        { key: row.key, subject: row.subject, eventId: row.event_id, ...outcome },
-        "the key has to wait",
-      );
-    }
-    this.#pausedKeys.failed(row.key, this.#now());
-  }
-
-  #streamFull(stream: StreamName, reason: string): void {
-    const { options, metrics } = this.#context;
-    metrics.streamFull.set({ stream }, 1);
-    if (this.#pausedStreams.isPaused(stream)) return;
-    options.log.error({ stream, reason }, "the stream is full, its events wait in the outbox");
-    this.#pausedStreams.failed(stream, this.#now());
-    this.#queue.dropWaiting((row) => streamOf(row.subject) === stream);
+    this.#pauses.failed(row, outcome, this.#now());
+    if (outcome.kind === "stream_full") this.#queue.dropWaiting(this.#pauses.isStreamPaused);
   }
 
   #read(): void {
@@ -164,23 +143,16 @@ class RelaySession implements AsyncDisposable {
   }
 
   async #readRows(now: number): Promise<void> {
-    const { options, metrics } = this.#context;
-    const pausedKeys = this.#pausedKeys.resume(now);
-    const pausedStreams = this.#pausedStreams.resume(now).filter(isStreamName);
-    metrics.pausedKeys.set(pausedKeys.length);
+    const { options } = this.#context;
+    const pauses = this.#pauses.forReading(now);
     this.#nextPollAt = now + (options.pollMs ?? 75);
-    if (pausedKeys.length >= MAX_PAUSED_KEYS) return;
+    if (pauses === undefined) return;
     try {
       const read = this.#hasBacklog ? readBacklog : readUnpublished;
       const limit = Math.min(READ_LIMIT, MAX_HELD - this.#queue.size);
-      const rows = await read(options.pool, options.schema, {
-        held: this.#queue.heldIds(),
-        pausedKeys,
-        pausedPrefixes: subjectPrefixes(pausedStreams),
-        limit,
-      });
+      const rows = await read(options.pool, options.schema, { ...pauses, held: this.#queue.heldIds(), limit });
       this.#hasBacklog = rows.length === limit;
-      this.#queue.add(rows.filter((row) => this.#mayGo(row)));
+      this.#queue.add(rows.filter(this.#pauses.mayGo));
       const took = this.#now() - now;
       if (this.#hasBacklog) this.#isWoken = true;
       else this.#readNotBefore = now + READ_SPACING_MS;
@@ -190,12 +162,6 @@ class RelaySession implements AsyncDisposable {
       options.log.warn({ err: error }, "could not read the outbox");
       this.#readNotBefore = now + 200 + Math.random() * 800;
     }
-  }
-
-  /** Of a key or stream that failed while its rows were being read, the later ones must not overtake the failed one. */
-  #mayGo(row: OutboxRow): boolean {
-    if (this.#pausedKeys.size > 0 && this.#pausedKeys.isPaused(row.key)) return false;
-    return this.#pausedStreams.size === 0 || !this.#pausedStreams.isPaused(streamOf(row.subject) ?? "");
   }
 
   /** One statement at a time; what is acknowledged meanwhile goes into the next. */
@@ -239,12 +205,13 @@ class RelaySession implements AsyncDisposable {
   }
 
   #nextReadAt(): number {
-    return Math.min(this.#nextPollAt, this.#pausedKeys.nextAt() ?? Infinity, this.#pausedStreams.nextAt() ?? Infinity);
+    return Math.min(this.#nextPollAt, this.#pauses.nextAt());
   }
 
   #idleMs(): number {
     const nextRead = this.#isWoken ? this.#readNotBefore : Math.max(this.#nextReadAt(), this.#readNotBefore);
-    const isReadPossible = this.#reading === undefined && this.#queue.size < MAX_HELD;
+    const isReadPossible =
+      this.#reading === undefined && this.#queue.size < MAX_HELD && this.#context.options.nats.isConnected();
     const nextMark = this.#acknowledged.length > 0 && this.#marking === undefined ? this.#markNotBefore : Infinity;
     const next = Math.min(isReadPossible ? nextRead : Infinity, nextMark, this.#now() + 1_000);
     return Math.max(1, next - this.#now());
