@@ -3,7 +3,7 @@ import type { Schema } from "#platform/config/service-config.ts";
 import { errorCodeOf } from "#platform/postgres/errors.ts";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { sql } from "#platform/postgres/sql.ts";
-import { readMigrations } from "./files.ts";
+import { type MigrationFile, readMigrations } from "./files.ts";
 
 /** The database's schema and this code do not fit together; the message names the command that mends it. */
 export class SchemaVersionError extends Error {
@@ -19,7 +19,7 @@ const appliedRow = z.strictObject({ version: z.number(), needs_code: z.number().
  * @throws SchemaVersionError
  */
 export async function requireSchema(pool: Connection, schema: Schema, folder?: string): Promise<void> {
-  const files = readMigrations(schema, folder);
+  const files = folder === undefined ? knownMigrations(schema) : readMigrations(schema, folder);
   const applied = await selectVersions(pool, schema);
   const known = new Set(applied.map(({ version }) => version));
   const missing = files.filter(({ version }) => !known.has(version));
@@ -37,6 +37,15 @@ export async function requireSchema(pool: Connection, schema: Schema, folder?: s
         `code knows ${codeVersion}: deploy a newer version of the service`,
     );
   }
+}
+
+const knownFiles = new Map<Schema, readonly MigrationFile[]>();
+
+/** Read once: what this code knows is settled when it starts, also where files are replaced under a running process. */
+function knownMigrations(schema: Schema): readonly MigrationFile[] {
+  const files = knownFiles.get(schema) ?? readMigrations(schema);
+  knownFiles.set(schema, files);
+  return files;
 }
 
 async function selectVersions(pool: Connection, schema: Schema) {

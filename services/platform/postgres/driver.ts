@@ -1,12 +1,14 @@
-import pg from "pg";
+import type pg from "pg";
 import { createDriverFactory, type DriverFactory } from "slonik";
-import { isDatabaseDown } from "./errors.ts";
+import { createOpener } from "./opener.ts";
 import { createSession } from "./session.ts";
 
 export interface DriverOptions {
   readonly config: pg.ClientConfig;
   /** A connection that was idle for longer is asked for a sign of life before a caller gets it. */
   readonly probeAfterMs: number;
+  /** Longer than the server's statement timeout: without an answer by then the network lost the connection silently. */
+  readonly answerTimeoutMs: number;
   /** How long after the first failure callers wait for a server that restarts; afterwards they fail at once. */
   readonly patienceMs: number;
   readonly onReconnect: () => void;
@@ -24,12 +26,13 @@ export interface DriverOptions {
  * - Lost by COMMIT: an error, because nobody knows whether it took effect.
  */
 export function createDriver(options: DriverOptions): DriverFactory {
-  const open = opener(options);
+  const open = createOpener(options.config, options.patienceMs);
   return createDriverFactory(async () => ({
     createPoolClient: async ({ clientEventEmitter }) => {
       const session = createSession({
         open,
         probeAfterMs: options.probeAfterMs,
+        answerTimeoutMs: options.answerTimeoutMs,
         onReconnect: options.onReconnect,
         onConflict: options.onConflict,
         onError: (error) => clientEventEmitter.emit("error", error),
@@ -41,28 +44,4 @@ export function createDriver(options: DriverOptions): DriverFactory {
 
 function stream(): never {
   throw new Error("streaming queries are not supported: page through the rows by key");
-}
-
-/** Opens connections; a server that has only just gone away is given `patienceMs` to come back. */
-function opener({ config, patienceMs }: DriverOptions): () => Promise<pg.Client> {
-  // Shared by the connections of a pool: since when the server has been away.
-  let awaySince: number | undefined;
-  return async () => {
-    while (true) {
-      const client = new pg.Client(config);
-      // Without a listener, an error between failing and being discarded would end the process.
-      client.on("error", () => {});
-      try {
-        await client.connect();
-        awaySince = undefined;
-        return client;
-      } catch (error) {
-        client.end().catch(() => {});
-        if (!isDatabaseDown(error)) throw error;
-        awaySince ??= performance.now();
-        if (performance.now() - awaySince >= patienceMs) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 100));
-      }
-    }
-  };
 }

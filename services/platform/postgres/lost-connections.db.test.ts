@@ -2,6 +2,7 @@ import pg from "pg";
 import { expect, test } from "vitest";
 import { z } from "zod";
 import { startEmbeddedPostgres } from "../../dev/embedded-postgres.ts";
+import { startTcpProxy } from "../testing/tcp-proxy.ts";
 import { createTempFolder } from "../testing/temp-folder.ts";
 import { createTestDatabase, createTestLogger, type TestDatabase } from "../testing/test-database.ts";
 import { isDatabaseDown } from "./errors.ts";
@@ -139,4 +140,57 @@ test("opening gives up after its time, with the cause and the cure", async () =>
   const error = await opening.catch((thrown: unknown) => thrown);
   expect(String(error)).toContain("is PostgreSQL running?");
   expect(JSON.stringify(error, Object.getOwnPropertyNames(error))).not.toContain("opensesame");
+});
+
+test("connections that the network lost silently are given up: idle ones within a second, busy ones after their time", async () => {
+  await using db = await createTestDatabase();
+  const direct = new URL(db.url("auth_app"));
+  await using proxy = await startTcpProxy(Number(direct.port));
+  direct.port = String(proxy.port);
+  const pool = await db.pool("auth", {
+    url: direct.href,
+    poolSize: 2,
+    maxOverflow: 0,
+    statementTimeoutMs: 500,
+    probeAfterMs: 0,
+  });
+  proxy.freeze();
+  proxy.thaw();
+  const startedAt = performance.now();
+  await Promise.all([insertLease(pool, "a"), pool.transaction((tx) => insertLease(tx, "b"))]);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+
+  const outcome = pool.transaction(async (tx) => {
+    await tx.query(sql.unsafe`select 1`);
+    proxy.freeze();
+    return tx.query(sql.unsafe`select 1`);
+  }, 0);
+  await expect(outcome).rejects.toThrow(/lost during a transaction/);
+  expect(performance.now() - startedAt).toBeLessThan(12_000);
+});
+
+test("while an address swallows connections, one caller at a time waits for it and the others fail at once", async () => {
+  await using folder = createTempFolder();
+  await using server = await startEmbeddedPostgres({ folder: folder.path, fsync: false });
+  await using proxy = await startTcpProxy(server.port);
+  const url = `${server.url.replace(`:${server.port}/`, `:${proxy.port}/`)}?connect_timeout=1`;
+  const pool = await openPool({
+    url,
+    schema: "auth",
+    log: createTestLogger(),
+    poolSize: 1,
+    maxOverflow: 9,
+    probeAfterMs: 0,
+  });
+  proxy.freeze();
+  const first = await pool.query(sql.unsafe`select 1`).catch((thrown: unknown) => thrown);
+  expect(isDatabaseDown(first)).toBe(true);
+  const startedAt = performance.now();
+  const calls = await Promise.allSettled(Array.from({ length: 50 }, () => pool.query(sql.unsafe`select 1`)));
+  expect(calls.every((call) => call.status === "rejected" && isDatabaseDown(call.reason))).toBe(true);
+  expect(performance.now() - startedAt).toBeLessThan(4_000);
+  proxy.thaw();
+  await pool.query(sql.unsafe`select 1`).catch(() => {});
+  await pool.query(sql.unsafe`select 1`);
+  await pool.end();
 });

@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTestDatabase } from "../testing/test-database.ts";
+import { connectClient } from "./client.ts";
 import { isStatementTimeout, PoolExhaustedError, RowShapeError, uniqueViolationOf } from "./errors.ts";
 import { byteaArray, bytes, hexBytes, instant, instantArray, int8Array, sql, zBytes, zInstant, zInt8 } from "./sql.ts";
 
@@ -121,4 +122,17 @@ test("a deadlock is solved by repeating a transaction", async () => {
   expect(await metrics.registry.metrics()).toMatch(/database_conflicts_total\{[^}]*code="40P01"[^}]*\} [1-9]/);
   const row = sql.type(z.strictObject({ epoch: z.bigint() }));
   expect(await pool.anyFirst(row`select epoch from auth.leases`)).toEqual([2n, 2n]);
+});
+
+test("a server that is set to another style of dates is read all the same", async () => {
+  await using db = await createTestDatabase();
+  const superuser = await connectClient(db.url(), { applicationName: "test" });
+  await superuser.query(
+    `alter database ${db.name} set datestyle = 'SQL, DMY'; alter database ${db.name} set timezone = 'Asia/Kolkata'`,
+  );
+  await superuser.end();
+  const pool = await db.pool("auth");
+  const row = sql.type(z.strictObject({ at: zInstant }));
+  const at = Temporal.Instant.from("2026-03-04T05:06:07.000008Z");
+  expect((await pool.oneFirst(row`select ${instant(at)} as at`)).toString()).toBe(at.toString());
 });

@@ -34,6 +34,8 @@ export interface PoolOptions {
   /** Take the role `<schema>_app`; by default only where the URL is the shared one. */
   readonly assumeRole?: boolean;
   readonly statementTimeoutMs?: number;
+  /** A connection that was idle for longer is asked for a sign of life before use. */
+  readonly probeAfterMs?: number;
   /** How long a caller waits for a free connection before PoolExhaustedError. */
   readonly waitMs?: number;
   /** How long to try while the database is away at the start. */
@@ -96,7 +98,8 @@ async function createSlonikPool(
   const pool = await createPool("postgres://configured.in.driver/", {
     driverFactory: createDriver({
       config: clientConfig(options, target, assumeRole),
-      probeAfterMs: 500,
+      probeAfterMs: options.probeAfterMs ?? 500,
+      answerTimeoutMs: (options.statementTimeoutMs ?? 10_000) + 5_000,
       patienceMs: 2_000,
       onReconnect: () => counters.metrics?.reconnected(),
       onConflict: (code) => counters.metrics?.conflicted(code),

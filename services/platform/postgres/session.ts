@@ -5,6 +5,7 @@ import { toSlonikError } from "./slonik-errors.ts";
 export interface SessionOptions {
   readonly open: () => Promise<pg.Client>;
   readonly probeAfterMs: number;
+  readonly answerTimeoutMs: number;
   readonly onReconnect: () => void;
   readonly onConflict: (code: string) => void;
   readonly onError: (error: Error) => void;
@@ -19,6 +20,8 @@ interface Link {
   lastUsedAt: number;
   /** CommandComplete messages so far: with them it is known whether the server ran a statement before it went away. */
   completions: number;
+  /** The transaction under way gave itself another statement timeout. */
+  isUnbounded: boolean;
 }
 
 /** One place in the pool. The connection behind it changes when the server takes it away. */
@@ -47,6 +50,8 @@ export function createSession(options: SessionOptions) {
     return link.isDead ? replace() : link;
   }
 
+  const answerTimeoutOf = ({ isUnbounded }: Link) => (isUnbounded ? undefined : options.answerTimeoutMs);
+
   async function query(text: string, values?: unknown[], queryOptions?: { readonly name?: string }) {
     if (isTransactionLost) {
       if (text !== "ROLLBACK") throw new TransactionLostError();
@@ -58,8 +63,10 @@ export function createSession(options: SessionOptions) {
     const wasInTransaction = inTransaction(used);
     const completionsBefore = used.completions;
     try {
-      const result = await run(used, text, values, queryOptions?.name);
+      if (/\bstatement_timeout\b/.test(text)) used.isUnbounded = true;
+      const result = await run(used, text, values, queryOptions?.name, answerTimeoutOf(used));
       if (text === "COMMIT") conflicts = 0;
+      if (text === "COMMIT" || text === "ROLLBACK") used.isUnbounded = false;
       return result;
     } catch (error) {
       const code = errorCodeOf(error) ?? "";
@@ -79,7 +86,7 @@ export function createSession(options: SessionOptions) {
       }
       const mayRepeat = text === "START TRANSACTION" || hasNotRun(error, used.completions - completionsBefore, values);
       if (!mayRepeat) throw toSlonikError(error);
-      return run(await replace(), text, values, queryOptions?.name);
+      return run(await replace(), text, values, queryOptions?.name, options.answerTimeoutMs);
     }
   }
 
@@ -87,7 +94,14 @@ export function createSession(options: SessionOptions) {
 }
 
 function watch(client: pg.Client, onError: (error: Error) => void): Link {
-  const link: Link = { client, isDead: false, isGivenUp: false, lastUsedAt: performance.now(), completions: 0 };
+  const link: Link = {
+    client,
+    isDead: false,
+    isGivenUp: false,
+    lastUsedAt: performance.now(),
+    completions: 0,
+    isUnbounded: false,
+  };
   client.connection.on("commandComplete", () => {
     link.completions += 1;
   });
@@ -107,10 +121,10 @@ function inTransaction({ client, isGivenUp }: Link): boolean {
   return !isGivenUp && (status === "T" || status === "E");
 }
 
+/** An empty statement; a connection that does not answer it within a second is given up. */
 async function probe(link: Link): Promise<void> {
   try {
-    await link.client.query("");
-    link.lastUsedAt = performance.now();
+    await run(link, "", undefined, undefined, 1_000);
   } catch {
     link.isDead = true;
   }
@@ -140,7 +154,16 @@ const commands = ["COPY", "DELETE", "INSERT", "SELECT", "UPDATE"] as const;
 /** What a ROLLBACK gives; slonik knows no name for it. */
 const emptyResult = { command: "SELECT" as const, fields: [], rowCount: 0, rows: [] };
 
-async function run(link: Link, text: string, values: unknown[] | undefined, name: string | undefined) {
+async function run(
+  link: Link,
+  text: string,
+  values: unknown[] | undefined,
+  name: string | undefined,
+  timeoutMs: number | undefined,
+) {
+  // Cutting the connection makes `pg` fail the statement as for any other lost connection.
+  const timer =
+    timeoutMs === undefined ? undefined : setTimeout(() => link.client.connection.stream.destroy(), timeoutMs);
   try {
     const result = await send(link.client, text, values, name);
     return {
@@ -150,6 +173,7 @@ async function run(link: Link, text: string, values: unknown[] | undefined, name
       rows: result.rows,
     };
   } finally {
+    clearTimeout(timer);
     link.lastUsedAt = performance.now();
   }
 }

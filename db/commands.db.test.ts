@@ -1,0 +1,86 @@
+import { execFile } from "node:child_process";
+import { mkdirSync, writeFileSync } from "node:fs";
+import path from "node:path";
+import { promisify } from "node:util";
+import { expect, test } from "vitest";
+import { createTempFolder } from "#platform/testing/temp-folder.ts";
+import { createTestDatabase } from "#platform/testing/test-database.ts";
+
+interface Outcome {
+  readonly code: number;
+  readonly output: string;
+}
+
+async function run(command: string, parameters: readonly string[], env: Record<string, string>): Promise<Outcome> {
+  const file = path.join(import.meta.dirname, `${command}.ts`);
+  const { PATH = "" } = process.env;
+  const options = { env: { PATH, DECENTRASTORE_HOME: "/nowhere", ...env } };
+  return promisify(execFile)(process.execPath, [file, ...parameters], options).then(
+    ({ stdout, stderr }) => ({ code: 0, output: stdout + stderr }),
+    (error: { code: number; stdout: string; stderr: string }) => ({
+      code: error.code,
+      output: error.stdout + error.stderr,
+    }),
+  );
+}
+
+test("an empty database is brought up to date step by step, and each command says where it stands", async () => {
+  await using db = await createTestDatabase({ isEmpty: true });
+  const env = { DATABASE_URL: db.url() };
+  expect(await run("status", [], env)).toMatchObject({
+    code: 1,
+    output: expect.stringMatching(/pending: run npm run/),
+  });
+  const check = await run("check", [], env);
+  expect(check).toMatchObject({
+    code: 1,
+    output: expect.stringMatching(/✘ the schema auth lacks.*\n.*run npm run db:migrate/),
+  });
+  expect(await run("migrate", ["--schema", "auth"], env)).toMatchObject({ code: 0 });
+  expect((await run("migrate", ["--schema", "auth"], env)).output).toContain("nothing to do");
+  expect((await run("status", [], env)).output).toMatch(/auth\n {2}0001_platform +20/);
+});
+
+test("on a whole database all is well, sizes and plans are shown, and no password appears", async () => {
+  await using db = await createTestDatabase();
+  const env = { DATABASE_URL: db.url() };
+  const results = await Promise.all(["status", "check", "stats", "explain"].map((name) => run(name, [], env)));
+  expect(results.map(({ code }) => code)).toEqual([0, 0, 0, 0]);
+  const output = results.map((result) => result.output).join("\n");
+  expect(output).toContain("up to date");
+  expect(output).toContain("all is well");
+  expect(output).toMatch(/auth\.outbox +\d+/);
+  expect(output).toMatch(/7 days after published_at/);
+  expect(output).not.toContain(new URL(db.url()).password);
+});
+
+test("without DATABASE_URL the local database is used, and without either the command says what to do", async () => {
+  await using db = await createTestDatabase();
+  await using home = createTempFolder();
+  mkdirSync(home.path, { recursive: true });
+  const dev = { databaseUrl: db.url(), natsUrl: "nats://127.0.0.1:1" };
+  writeFileSync(path.join(home.path, "dev.json"), JSON.stringify(dev));
+  const found = await run("status", [], { DECENTRASTORE_HOME: home.path });
+  expect(found).toMatchObject({ code: 0, output: expect.stringContaining(db.name) });
+  expect(await run("status", [], {})).toMatchObject({
+    code: 1,
+    output: expect.stringMatching(/^no database: set DATABASE_URL=.*npm start\n$/),
+  });
+});
+
+test("bad input is answered with one line", async () => {
+  const env = { DATABASE_URL: "postgres://bob:opensesame@127.0.0.1:1/x" };
+  const outcomes = await Promise.all([
+    run("check", [], env),
+    run("migrate", ["--schema", "nothing"], env),
+    run("new", ["nothing", "x"], env),
+    run("restore", ["/nowhere"], env),
+    run("check", [], { DATABASE_URL: "http://x" }),
+  ]);
+  expect(outcomes.map(({ code }) => code)).toEqual([1, 1, 1, 1, 1]);
+  const output = outcomes.map((outcome) => outcome.output).join("\n");
+  expect(output).toContain("is PostgreSQL running?");
+  expect(output).toContain("there is no schema nothing");
+  expect(output).toContain("is not the manifest of a backup");
+  expect(output).not.toMatch(/sesame|\n {4}at /);
+});
