@@ -4,7 +4,14 @@ import { natsUserNames } from "../nats-server.ts";
 import { bootstrapAccounts, issueJoinToken, serviceClientNames } from "./bootstrap.ts";
 import type { DevFile } from "./dev-file.ts";
 import { endEarlierProcesses, type Home, openHome, openSecrets, recordProcesses, writePrivately } from "./home.ts";
-import { applicationRoles, type Broker, type Database, startBroker, startDatabase } from "./infrastructure.ts";
+import {
+  applicationRoles,
+  type Broker,
+  type Database,
+  prepareDatabase,
+  startBroker,
+  startDatabase,
+} from "./infrastructure.ts";
 import { type Services, startServices, urlOf } from "./main-services.ts";
 import { record } from "./processes.ts";
 import { readSettings } from "./settings.ts";
@@ -45,11 +52,13 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
   };
   const around = { home, secrets, settings, say, onRestarted };
 
-  const [database, broker] = await Promise.all([startDatabase(around, signal), startBroker(around, signal)]);
+  const database = await startDatabase(around, signal);
   stack.defer(() => database.process?.stop());
+  const broker = await startBroker(around, signal);
   stack.defer(() => broker.process?.stop());
   Object.assign(parts, { database, broker });
   await recordEverything(home, parts);
+  await prepareDatabase(around, database);
   if (signal.aborted) return;
   const [joinToken] = await Promise.all([issueJoinToken(around, database), bootstrapAccounts(around, database)]);
 

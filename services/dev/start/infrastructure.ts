@@ -36,7 +36,6 @@ export const applicationRoles: Readonly<Record<ServiceName, string>> = {
 export async function startDatabase(around: Surroundings, signal: AbortSignal): Promise<Database> {
   const { externalDatabaseUrl } = around.settings;
   if (externalDatabaseUrl !== undefined) {
-    await migrate(externalDatabaseUrl);
     return { operatorUrl: externalDatabaseUrl, environmentOf: () => ({}), process: undefined };
   }
   const port = await freePort();
@@ -52,7 +51,6 @@ export async function startDatabase(around: Surroundings, signal: AbortSignal): 
     signal,
   });
   const operatorUrl = process.current().url;
-  await prepareEmbeddedDatabase(operatorUrl, around.secrets.databasePasswords);
   return {
     operatorUrl,
     environmentOf: (service) => {
@@ -63,6 +61,12 @@ export async function startDatabase(around: Surroundings, signal: AbortSignal): 
     },
     process,
   };
+}
+
+/** Brings the schemas up to date, and lets the services in where the server is ours. */
+export async function prepareDatabase(around: Surroundings, database: Database): Promise<void> {
+  if (database.process === undefined) await migrate(database.operatorUrl);
+  else await prepareEmbeddedDatabase(database.operatorUrl, around.secrets.databasePasswords);
 }
 
 export async function startBroker(around: Surroundings, signal: AbortSignal): Promise<Broker> {

@@ -27,12 +27,16 @@ export async function startServices(
       say: around.say,
       signal,
     });
-  const [auth, userQuota, nodeRegistry] = await Promise.all([
-    start("auth"),
-    start("user-quota"),
-    start("node-registry"),
-  ]);
-  return { auth, "user-quota": userQuota, "node-registry": nodeRegistry };
+  const starts = [start("auth"), start("user-quota"), start("node-registry")] as const;
+  try {
+    const [auth, userQuota, nodeRegistry] = await Promise.all(starts);
+    return { auth, "user-quota": userQuota, "node-registry": nodeRegistry };
+  } catch (error) {
+    // The start was given up while some were ready already: nobody else would stop those.
+    const settled = await Promise.allSettled(starts);
+    await Promise.all(settled.map((one) => (one.status === "fulfilled" ? one.value.stop() : undefined)));
+    throw error;
+  }
 }
 
 function environmentOf(around: Surroundings, database: Database, broker: Broker, name: ServiceName): NodeJS.ProcessEnv {

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
+import { closeSync, fstatSync, openSync } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { z } from "zod";
 import { sendSignal } from "./processes.ts";
@@ -36,6 +36,7 @@ const stopGraceMs = 28_000; // a service's own hard deadline is 25 s
  */
 export async function startServiceProcess(options: ServiceProcessOptions): Promise<ServiceProcess> {
   const log = openSync(options.logPath, "a", 0o600);
+  const logStart = fstatSync(log).size;
   const child = spawn(process.execPath, [options.script], {
     env: options.env,
     stdio: ["ignore", log, log, "ipc"],
@@ -65,7 +66,7 @@ export async function startServiceProcess(options: ServiceProcessOptions): Promi
   try {
     const first = await Promise.race([ready, exited]);
     if (typeof first === "string") {
-      throw new Error(`${first}\n${await lastLines(options.logPath, 6)}`);
+      throw new Error(`${first}\n${await problemsIn(options.logPath, logStart)}`);
     }
     return { pid, exited, stop, ready: first };
   } finally {
@@ -73,7 +74,24 @@ export async function startServiceProcess(options: ServiceProcessOptions): Promi
   }
 }
 
-async function lastLines(path: string, count: number): Promise<string> {
-  const lines = (await readFile(path, "utf8")).trimEnd().split("\n").slice(-count);
-  return `${lines.map((line) => `    ${line.slice(0, 400)}`).join("\n")}\n    (all of it: ${path})`;
+const logLine = z.object({ level: z.string(), msg: z.string(), err: z.object({ message: z.string() }).optional() });
+
+/** Why a service ended, from what it logged since `start`. */
+async function problemsIn(path: string, start: number): Promise<string> {
+  const lines = (await readFile(path)).subarray(start).toString().trimEnd().split("\n");
+  const problems = lines.flatMap((line) => {
+    const parsed = logLine.safeParse(parseOrKeep(line));
+    if (!parsed.success) return [line.slice(0, 400)]; // not a log line: Node's own complaint
+    const { level, msg, err } = parsed.data;
+    return ["error", "fatal"].includes(level) ? [err === undefined ? msg : `${msg}: ${err.message}`] : [];
+  });
+  return [...problems.slice(-8), `all of it: ${path}`].map((line) => `    ${line}`).join("\n");
+}
+
+function parseOrKeep(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return line;
+  }
 }
