@@ -8,6 +8,7 @@ certificate_authorities_id_seq as bigint increment 1
 chunk_storage_id_seq as bigint increment 1
 node_history_id_seq as bigint increment 1
 outbox_id as bigint increment 1
+reputation_evidence_id_seq as bigint increment 1
 storage_nodes_id_seq as bigint increment 1
 
 -- tables
@@ -26,16 +27,26 @@ chunk_deletions (
   cause text not null,
   requested_at timestamp with time zone not null
 )
+chunk_repairs with (autovacuum_vacuum_scale_factor=0.05) (
+  chunk_hash node_registry.sha256 not null,
+  node_id bigint not null,
+  command_id uuid not null,
+  generation integer not null,
+  size_bytes bigint not null,
+  started_at timestamp with time zone not null,
+  deadline timestamp with time zone not null
+)
 chunk_storage partition by hash (chunk_hash) (
   id bigint not null default nextval('node_registry.chunk_storage_id_seq'::regclass),
   chunk_hash node_registry.sha256 not null,
   node_id bigint not null,
   block_index integer not null,
   assigned_at timestamp with time zone not null,
+  is_repair boolean not null default false,
   stored_at timestamp with time zone,
   lost_at timestamp with time zone,
   verified_at timestamp with time zone,
-  next_proof_at timestamp with time zone,
+  next_proof_at timestamp with time zone default (now() + (random() * '01:00:00'::interval)),
   proof_count integer not null default 0
 )
 chunk_storage_0 partition of node_registry.chunk_storage for values with (modulus 8, remainder 0) with (fillfactor=80)
@@ -53,6 +64,7 @@ chunks with (fillfactor=70) (
   generation integer not null default 1,
   wanted_replicas smallint not null,
   confirmed_replicas smallint not null default 0,
+  live_replicas smallint not null default 0,
   paying_upload_id uuid not null,
   reservation_id uuid,
   proof_root node_registry.sha256,
@@ -77,6 +89,11 @@ directory_head with (fillfactor=10) (
   singleton boolean not null default true,
   revision bigint not null default 0,
   compacted_revision bigint not null default 0
+)
+doubted_proof_roots (
+  chunk_hash node_registry.sha256 not null,
+  generation integer not null,
+  doubted_at timestamp with time zone not null
 )
 inbox partition by range (event_time) (
   consumer text not null,
@@ -125,7 +142,9 @@ node_holdings with (fillfactor=50) (
   confirmed_bytes bigint not null default 0,
   digest numeric(20,0) not null default 0,
   digest_changed_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
-  pending_deletions bigint not null default 0
+  pending_deletions bigint not null default 0,
+  is_available boolean not null default true,
+  walked_to bytea
 )
 node_leases with (fillfactor=70, autovacuum_vacuum_scale_factor=0.05) (
   node_row_id bigint not null,
@@ -142,6 +161,17 @@ node_leases with (fillfactor=70, autovacuum_vacuum_scale_factor=0.05) (
   chunk_digest bytea,
   peer_network cidr,
   responsiveness real not null default 1.0
+)
+node_reputations with (fillfactor=70) (
+  node_id bigint not null,
+  formula text not null default ''::text,
+  score double precision not null default 1,
+  proven_score double precision not null default 1,
+  formula_values jsonb not null default '{}'::jsonb,
+  below_since timestamp with time zone,
+  applied_evidence_id bigint not null default 0,
+  is_pending boolean not null default false,
+  unlogged_successes bigint not null default 0
 )
 outbox partition by range (created_at) (
   id bigint not null default nextval('node_registry.outbox_id'::regclass),
@@ -170,6 +200,31 @@ partitioned_tables (
   keep_days integer,
   settled_column text
 )
+proof_challenges with (autovacuum_vacuum_scale_factor=0.05) (
+  command_id uuid not null,
+  chunk_hash node_registry.sha256 not null,
+  node_id bigint not null,
+  generation integer not null,
+  size_bytes bigint not null,
+  proof_root node_registry.sha256,
+  leaf_index integer,
+  nonce bytea not null,
+  is_retry boolean not null,
+  issued_at timestamp with time zone not null
+)
+proof_strikes (
+  chunk_hash node_registry.sha256 not null,
+  node_id bigint not null,
+  generation integer not null,
+  failure text not null,
+  struck_at timestamp with time zone not null
+)
+proof_verdicts with (autovacuum_vacuum_scale_factor=0.05) (
+  command_id uuid not null,
+  node_id bigint not null,
+  outcome text not null,
+  decided_at timestamp with time zone not null
+)
 registry_instances with (fillfactor=50) (
   instance_id uuid not null,
   started_at timestamp with time zone not null default node_registry.lease_clock(),
@@ -177,10 +232,26 @@ registry_instances with (fillfactor=50) (
   protected_until timestamp with time zone,
   is_found_late boolean not null default false
 )
+repair_pauses (
+  chunk_hash node_registry.sha256 not null,
+  failures integer not null,
+  until timestamp with time zone not null
+)
 replaced_nodes (
   upload_id uuid not null,
   chunk_hash node_registry.sha256 not null,
   node_id bigint not null
+)
+reputation_evidence (
+  id bigint not null generated as identity,
+  node_id bigint not null,
+  kind text not null,
+  count integer not null default 1,
+  occurred_at timestamp with time zone not null,
+  chunk_hash node_registry.sha256,
+  command_id uuid,
+  actor text not null default ''::text,
+  reason text not null default ''::text
 )
 reservation_returns (
   upload_id uuid not null,
@@ -234,7 +305,7 @@ sweep_state (
 )
 under_replicated_chunks with (fillfactor=80) (
   chunk_hash node_registry.sha256 not null,
-  confirmed_replicas smallint not null,
+  live_replicas smallint not null,
   wanted_replicas smallint not null,
   since timestamp with time zone not null
 )
@@ -274,20 +345,23 @@ certificate_authorities: certificate_authorities__pkey PRIMARY KEY (id)
 certificate_authorities: certificate_authorities__state_known CHECK ((state = ANY (ARRAY['announced'::text, 'active'::text, 'retiring'::text, 'retired'::text])))
 chunk_deletions: chunk_deletions__cause_known CHECK ((cause = ANY (ARRAY['released'::text, 'upload_expired'::text, 'not_placed'::text])))
 chunk_deletions: chunk_deletions__pkey PRIMARY KEY (chunk_hash, node_id)
+chunk_repairs: chunk_repairs__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
+chunk_repairs: chunk_repairs__pkey PRIMARY KEY (chunk_hash, node_id)
 chunk_storage: chunk_storage__block_index_not_negative CHECK ((block_index >= 0))
 chunk_storage: chunk_storage__chunk_node_unique UNIQUE (chunk_hash, node_id)
 chunk_storage: chunk_storage__lost_does_not_count CHECK (((lost_at IS NULL) OR (stored_at IS NULL)))
 chunk_storage: chunk_storage__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
 chunk_storage: chunk_storage__proof_count_not_negative CHECK ((proof_count >= 0))
-chunks: chunks__confirmed_not_negative CHECK ((confirmed_replicas >= 0))
 chunks: chunks__generation_positive CHECK ((generation > 0))
 chunks: chunks__pkey PRIMARY KEY (chunk_hash)
+chunks: chunks__replicas_consistent CHECK (((live_replicas >= 0) AND (live_replicas <= confirmed_replicas)))
 chunks: chunks__replicas_range CHECK (((wanted_replicas >= 1) AND (wanted_replicas <= 10)))
 chunks: chunks__size_range CHECK (((size_bytes >= 1) AND (size_bytes <= 67108864)))
 deleted_users: deleted_users__pkey PRIMARY KEY (user_id)
 directory_changes: directory_changes__pkey PRIMARY KEY (revision)
 directory_head: directory_head__pkey PRIMARY KEY (singleton)
 directory_head: directory_head__single CHECK (singleton)
+doubted_proof_roots: doubted_proof_roots__pkey PRIMARY KEY (chunk_hash)
 inbox: inbox__pkey PRIMARY KEY (consumer, event_id, event_time)
 join_tokens: join_tokens__pkey PRIMARY KEY (join_token_id)
 join_tokens: join_tokens__uses_within_limit CHECK (((max_uses >= 0) AND ((max_uses = 0) OR ((uses >= 0) AND (uses <= max_uses)))))
@@ -305,13 +379,31 @@ node_leases: node_leases__liveness_known CHECK ((liveness = ANY (ARRAY['never_se
 node_leases: node_leases__node_exists FOREIGN KEY (node_row_id) REFERENCES node_registry.storage_nodes(id)
 node_leases: node_leases__pkey PRIMARY KEY (node_row_id)
 node_leases: node_leases__responsiveness_range CHECK (((responsiveness >= (0)::double precision) AND (responsiveness <= (1)::double precision)))
+node_reputations: node_reputations__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
+node_reputations: node_reputations__pkey PRIMARY KEY (node_id)
+node_reputations: node_reputations__score_range CHECK ((((score >= (0)::double precision) AND (score <= (1)::double precision)) AND ((proven_score >= (0)::double precision) AND (proven_score <= (1)::double precision))))
+node_reputations: node_reputations__successes_not_negative CHECK ((unlogged_successes >= 0))
 outbox: outbox__key_version CHECK ((key_version > 0))
 outbox: outbox__pkey PRIMARY KEY (id, created_at)
 outbox_streams: outbox_streams__pkey PRIMARY KEY (stream)
 partitioned_tables: partitioned_tables__days CHECK (((behind_days >= 0) AND (ahead_days >= 1) AND (keep_days >= 1)))
 partitioned_tables: partitioned_tables__pkey PRIMARY KEY (table_name)
+proof_challenges: proof_challenges__leaf_has_root CHECK (((leaf_index IS NULL) OR ((leaf_index >= 0) AND (proof_root IS NOT NULL))))
+proof_challenges: proof_challenges__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
+proof_challenges: proof_challenges__nonce_length CHECK ((octet_length(nonce) = 32))
+proof_challenges: proof_challenges__one_per_replica UNIQUE (chunk_hash, node_id)
+proof_challenges: proof_challenges__pkey PRIMARY KEY (command_id)
+proof_strikes: proof_strikes__failure_known CHECK ((failure = ANY (ARRAY['invalid'::text, 'timed_out'::text])))
+proof_strikes: proof_strikes__pkey PRIMARY KEY (chunk_hash, node_id)
+proof_verdicts: proof_verdicts__outcome_known CHECK ((outcome = ANY (ARRAY['proved'::text, 'not_held'::text, 'invalid'::text, 'timed_out'::text])))
+proof_verdicts: proof_verdicts__pkey PRIMARY KEY (command_id)
 registry_instances: registry_instances__pkey PRIMARY KEY (instance_id)
+repair_pauses: repair_pauses__pkey PRIMARY KEY (chunk_hash)
 replaced_nodes: replaced_nodes__pkey PRIMARY KEY (upload_id, chunk_hash, node_id)
+reputation_evidence: reputation_evidence__count_positive CHECK ((count > 0))
+reputation_evidence: reputation_evidence__kind_known CHECK ((kind = ANY (ARRAY['proof_succeeded'::text, 'proof_failed'::text, 'proof_timed_out'::text, 'proof_invalid'::text, 'loss_reported'::text, 'reset'::text])))
+reputation_evidence: reputation_evidence__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
+reputation_evidence: reputation_evidence__pkey PRIMARY KEY (id)
 reservation_returns: reservation_returns__pkey PRIMARY KEY (upload_id, attempt)
 schema_migrations: schema_migrations__pkey PRIMARY KEY (version)
 storage_nodes: storage_nodes__active_is_in_service CHECK (((NOT is_active) OR (state = 'in_service'::text)))
@@ -328,7 +420,7 @@ storage_nodes: storage_nodes__software_version_length CHECK ((length(software_ve
 storage_nodes: storage_nodes__state_known CHECK ((state = ANY (ARRAY['in_service'::text, 'draining'::text, 'maintenance'::text, 'disqualified'::text, 'deregistered'::text])))
 sweep_state: sweep_state__pkey PRIMARY KEY (singleton)
 sweep_state: sweep_state__single CHECK (singleton)
-under_replicated_chunks: under_replicated_chunks__is_short CHECK ((confirmed_replicas < wanted_replicas))
+under_replicated_chunks: under_replicated_chunks__is_short CHECK ((live_replicas < wanted_replicas))
 under_replicated_chunks: under_replicated_chunks__pkey PRIMARY KEY (chunk_hash)
 upload_chunks: upload_chunks__pkey PRIMARY KEY (upload_id, chunk_hash)
 upload_chunks: upload_chunks__upload_exists FOREIGN KEY (upload_id) REFERENCES node_registry.uploads(upload_id)
@@ -346,16 +438,22 @@ user_usage: user_usage__pkey PRIMARY KEY (user_id)
 CREATE UNIQUE INDEX certificate_authorities__one_active ON node_registry.certificate_authorities USING btree (state) WHERE (state = 'active'::text)
 CREATE UNIQUE INDEX certificate_authorities__one_announced ON node_registry.certificate_authorities USING btree (state) WHERE (state = 'announced'::text)
 CREATE INDEX chunk_deletions__node ON node_registry.chunk_deletions USING btree (node_id, chunk_hash)
+CREATE INDEX chunk_repairs__deadline ON node_registry.chunk_repairs USING btree (deadline)
+CREATE INDEX chunk_repairs__node ON node_registry.chunk_repairs USING btree (node_id)
+CREATE INDEX chunk_storage__due ON ONLY node_registry.chunk_storage USING btree (node_id, next_proof_at)
 CREATE INDEX chunk_storage__node ON ONLY node_registry.chunk_storage USING btree (node_id, chunk_hash)
 CREATE INDEX deleted_users__to_purge ON node_registry.deleted_users USING btree (deleted_at) WHERE (purged_at IS NULL)
 CREATE INDEX directory_changes__changed_at ON node_registry.directory_changes USING brin (changed_at)
 CREATE INDEX node_history__node ON node_registry.node_history USING btree (node_row_id, id DESC)
 CREATE INDEX node_history__occurred_at ON node_registry.node_history USING brin (occurred_at)
+CREATE INDEX node_reputations__pending ON node_registry.node_reputations USING btree (node_id) WHERE is_pending
 CREATE INDEX outbox__unpublished ON ONLY node_registry.outbox USING btree (id) WHERE (published_at IS NULL)
+CREATE INDEX proof_challenges__node ON node_registry.proof_challenges USING btree (node_id)
+CREATE INDEX reputation_evidence__node ON node_registry.reputation_evidence USING btree (node_id, id)
 CREATE INDEX reservation_returns__due ON node_registry.reservation_returns USING btree (due_at)
 CREATE INDEX storage_nodes__maintenance_until ON node_registry.storage_nodes USING btree (maintenance_until) WHERE (maintenance_until IS NOT NULL)
 CREATE INDEX storage_nodes__probation_until ON node_registry.storage_nodes USING btree (probation_until) WHERE is_on_probation
-CREATE INDEX under_replicated_chunks__urgency ON node_registry.under_replicated_chunks USING btree (confirmed_replicas, since, chunk_hash)
+CREATE INDEX under_replicated_chunks__urgency ON node_registry.under_replicated_chunks USING btree (live_replicas, wanted_replicas DESC, since, chunk_hash)
 CREATE INDEX upload_chunks__chunk ON node_registry.upload_chunks USING btree (chunk_hash)
 CREATE INDEX uploads__due ON node_registry.uploads USING btree (due_at) WHERE (due_at IS NOT NULL)
 CREATE INDEX uploads__user ON node_registry.uploads USING btree (user_id, upload_id)
@@ -524,6 +622,7 @@ sequence chunk_storage_id_seq: node_registry_app may usage
 sequence outbox_id: node_registry_app may usage
 table certificate_authorities: node_registry_app may insert, select, update
 table chunk_deletions: node_registry_app may delete, insert, select, update
+table chunk_repairs: node_registry_app may delete, insert, select, update
 table chunk_storage: node_registry_app may delete, insert, select, update
 table chunks: node_registry_app may insert, select, update
 table current_chunk_storage: node_registry_app may select
@@ -531,17 +630,24 @@ table current_storage_nodes: node_registry_app may select
 table deleted_users: node_registry_app may delete, insert, select, update
 table directory_changes: node_registry_app may delete, insert, select
 table directory_head: node_registry_app may select, update
+table doubted_proof_roots: node_registry_app may delete, insert, select, update
 table inbox: node_registry_app may insert, select
 table join_tokens: node_registry_app may insert, select, update
 table leases: node_registry_app may insert, select, update
 table node_history: node_registry_app may insert, select
 table node_holdings: node_registry_app may insert, select, update
 table node_leases: node_registry_app may insert, select, update
+table node_reputations: node_registry_app may insert, select, update
 table outbox: node_registry_app may insert, select
 table outbox_streams: node_registry_app may insert, select, update
 table partitioned_tables: node_registry_app may select
+table proof_challenges: node_registry_app may delete, insert, select, update
+table proof_strikes: node_registry_app may delete, insert, select, update
+table proof_verdicts: node_registry_app may delete, insert, select, update
 table registry_instances: node_registry_app may delete, insert, select, update
+table repair_pauses: node_registry_app may delete, insert, select, update
 table replaced_nodes: node_registry_app may delete, insert, select, update
+table reputation_evidence: node_registry_app may insert, select
 table reservation_returns: node_registry_app may delete, insert, select, update
 table schema_migrations: node_registry_app may select
 table storage_nodes: node_registry_app may insert, select, update

@@ -289,6 +289,31 @@ begin
 end
 $function$
 
+CREATE OR REPLACE FUNCTION user_quota.try_reserve(reservation uuid, owner uuid, client text, key text, size bigint, made_at timestamp with time zone, ends_at timestamp with time zone)
+ RETURNS boolean
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+AS $function$
+begin
+  update user_quota.accounts
+  set storage_reserved_bytes = storage_reserved_bytes + size
+  where user_id = owner and state = 'active'
+    and storage_used_bytes::numeric + storage_reserved_bytes + size <= storage_quota_bytes;
+  if not found then
+    return false;
+  end if;
+  insert into user_quota.reservations
+    (reservation_id, user_id, client_id, idempotency_key, size_bytes, held_bytes, created_at, expires_at)
+  values (reservation, owner, client, key, size, size, made_at, ends_at)
+  on conflict on constraint reservations__key_once do nothing;
+  if not found then
+    update user_quota.accounts set storage_reserved_bytes = storage_reserved_bytes - size where user_id = owner;
+    return false;
+  end if;
+  return true;
+end
+$function$
+
 
 -- triggers
 CREATE TRIGGER ledger_entries__append_only BEFORE DELETE OR UPDATE ON user_quota.ledger_entries FOR EACH ROW EXECUTE FUNCTION user_quota.refuse_ledger_change()
@@ -307,6 +332,7 @@ column outbox.published_at: user_quota_app may update
 column outbox.stream_sequence: user_quota_app may update
 function maintain_partitions: user_quota_app may execute
 function refuse_ledger_change: everybody may execute
+function try_reserve: user_quota_app may execute
 schema user_quota: user_quota_app may usage
 sequence outbox_id: user_quota_app may usage
 table accounts: user_quota_app may insert, select, update
