@@ -9,7 +9,7 @@ import { getUserUsage } from "./chunks/get-user-usage.rpc.ts";
 import { createGroupCommit } from "./chunks/group-commit.ts";
 import { listUnderReplicatedChunks } from "./chunks/list-under-replicated-chunks.rpc.ts";
 import { locateChunks } from "./chunks/locate-chunks.rpc.ts";
-import { createNodeCommands } from "./chunks/node-commands.ts";
+import { createNodeCommands, type NodeCommands } from "./chunks/node-commands.ts";
 import { type NamedReport, recordStored } from "./chunks/record-stored.worker.ts";
 import { releaseChunks } from "./chunks/release-chunks.rpc.ts";
 import { reportBucket } from "./chunks/report-bucket.rpc.ts";
@@ -18,7 +18,7 @@ import { reportDeletedChunks } from "./chunks/report-deleted-chunks.rpc.ts";
 import { reportLostChunks } from "./chunks/report-lost-chunks.rpc.ts";
 import type { StoredOutcome } from "./chunks/report-outcomes.ts";
 import { reportStoredChunks } from "./chunks/report-stored-chunks.rpc.ts";
-import type { ChunkRooms, Deps } from "./deps.ts";
+import type { ChunkHooks, ChunkRooms, Deps } from "./deps.ts";
 import { startChunkWorkers } from "./placement/chunk-workers.worker.ts";
 import { explainPlacement } from "./placement/explain-placement.rpc.ts";
 import { placeChunks } from "./placement/place-chunks.rpc.ts";
@@ -27,24 +27,26 @@ import { replaceNodes } from "./placement/replace-nodes.rpc.ts";
 
 export interface AssembledChunkRooms extends ChunkRooms {
   readonly placer: Placer;
+  readonly commands: NodeCommands;
   /** The handlers of ChunkService, for tests that call them without a server. */
   readonly rpcs: ServiceImpl<typeof ChunkService>;
 }
 
 /** The chunk rooms (chunks/ and placement/), put together for service.ts. */
-export function createChunkRooms(deps: Deps): AssembledChunkRooms {
+export function createChunkRooms(deps: Deps, hooks: ChunkHooks = {}): AssembledChunkRooms {
   const placer = createPlacer(deps);
   const commands = createNodeCommands(deps.clock);
   const rooms = { ...deps, placer, commands, submitStored: storedCommits(deps) };
   const rpcs = chunkRpcs(rooms);
   return {
     placer,
+    commands,
     rpcs,
     services: [implement(ChunkService, rpcs)],
     nodeRpcs: {
       reportStoredChunks: reportStoredChunks(rooms),
-      reportDeletedChunks: reportDeletedChunks(rooms),
-      reportLostChunks: reportLostChunks(rooms),
+      reportDeletedChunks: reportDeletedChunks({ ...rooms, ...hooks }),
+      reportLostChunks: reportLostChunks({ ...rooms, ...hooks }),
       reportChunkDigests: reportChunkDigests(rooms),
       reportBucket: reportBucket(rooms),
     },

@@ -84,15 +84,26 @@ export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise
   }));
 }
 
+const FIRST_PROOF_WITHIN_MS = 3_600_000;
+
+export interface AssignmentTerms {
+  /** Whether repair assigns them, and not an upload. */
+  readonly isRepair?: boolean;
+  /** The first proof is due within it: set here, because a confirmation that touched the due-index would be slower. */
+  readonly firstProofWithinMs?: number;
+}
+
 export async function insertReplicas(
   tx: Transaction,
   replicas: readonly (Pair & { readonly blockIndex: number })[],
   now: Temporal.Instant,
+  { isRepair = false, firstProofWithinMs = FIRST_PROOF_WITHIN_MS }: AssignmentTerms = {},
 ): Promise<void> {
   if (replicas.length === 0) return;
   await tx.query(sql.type(zVoid)`
-    insert into node_registry.chunk_storage (chunk_hash, node_id, block_index, assigned_at)
-    select assigned.chunk_hash, assigned.node_id, assigned.block_index, ${instant(now)}
+    insert into node_registry.chunk_storage (chunk_hash, node_id, block_index, assigned_at, is_repair, next_proof_at)
+    select assigned.chunk_hash, assigned.node_id, assigned.block_index, ${instant(now)}, ${isRepair},
+      ${instant(now)} + random() * ${firstProofWithinMs} * interval '1 millisecond'
     from unnest(
       ${hashesOf(replicas)}, ${nodesOf(replicas)}, ${int4Array(replicas.map((replica) => replica.blockIndex))}
     ) as assigned (chunk_hash, node_id, block_index)`);

@@ -4,7 +4,7 @@ import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_servi
 import { transact } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { validate } from "#platform/rpc/validate.ts";
-import type { Deps } from "../deps.ts";
+import type { ChunkHooks, Deps } from "../deps.ts";
 import { callingNode } from "../directory/calling-node.ts";
 import { checkHashes } from "./check-hashes.ts";
 import { lockChunks } from "./chunks.store.ts";
@@ -28,7 +28,7 @@ export function reportDeletedChunks(
 
 /** What the node was asked to delete is done; what it should have kept is lost. */
 async function recordDeleted(
-  deps: Pick<Deps, "outbox" | "clock">,
+  deps: Pick<Deps, "outbox" | "clock"> & ChunkHooks,
   tx: Transaction,
   node: { readonly rowId: bigint; readonly nodeId: string },
   chunkHashes: readonly string[],
@@ -42,5 +42,5 @@ async function recordDeleted(
   const changes = collectHoldingChanges();
   if (confirmed.size > 0) changes.of(node.rowId).pendingDeletions -= BigInt(confirmed.size);
   await changeHoldings(tx, changes, deps.clock.now());
-  await recordLossesOf(deps, tx, { losses, locked, ...terms });
+  await deps.onLossReported?.(tx, await recordLossesOf(deps, tx, { losses, locked, ...terms }));
 }

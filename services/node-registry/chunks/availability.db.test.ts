@@ -1,0 +1,69 @@
+import { randomUUID } from "node:crypto";
+import { expect, test } from "vitest";
+import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
+import { contradictions } from "../testing/chunk-truth.ts";
+import { followAvailability } from "./availability.worker.ts";
+
+test("replicas of a node that is gone stop being live, and are live again when it is back", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(3);
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(30), replicas: 3 };
+  await f.chunks.placeChunks(upload);
+  const chunkHashes = upload.chunks.map((chunk) => chunk.chunkHash);
+  for (const node of nodes) await node.client.reportStoredChunks({ chunkHashes });
+  await followAvailability(f.deps);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+  const [first, second] = nodes;
+  if (first === undefined || second === undefined) throw new Error("no nodes");
+  await f.changeNode(first, { liveness: "offline" });
+  await followAvailability(f.deps, [first.rowId]);
+  expect((await f.chunks.listUnderReplicatedChunks({ pageSize: 1 })).chunks).toMatchObject([
+    { liveReplicas: 2, confirmedReplicas: 3 },
+  ]);
+  await f.changeNode(second, { state: "disqualified" });
+  await followAvailability(f.deps);
+  await second.client.reportLostChunks({ chunkHashes: chunkHashes.slice(0, 1) }).catch(() => {});
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks.map((chunk) => chunk.liveReplicas)).toEqual(
+    Array(30).fill(1),
+  );
+  const located = await f.chunks.locateChunks({ chunkHashes: chunkHashes.slice(0, 1) });
+  expect(located.chunks[0]?.nodes[2]?.nodeId).toBe(first.nodeId);
+  await f.changeNode(first, { liveness: "online" });
+  await f.changeNode(second, { state: "in_service" });
+  await followAvailability(f.deps);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("nodes that come and go while others report, lose and release leave every number right", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(5);
+  await using other = await f.anotherProcess();
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(1_000), replicas: 3 };
+  const placed = await f.chunks.placeChunks(upload);
+  const portions = nodes.flatMap((node) => {
+    const held = placed.chunks.filter(({ nodes: at }) => at.some(({ nodeId }) => nodeId === node.nodeId));
+    return [0, 1, 2, 3].map((part) => ({
+      node,
+      chunkHashes: held.filter((_, index) => index % 4 === part).map((chunk) => chunk.chunkHash),
+    }));
+  });
+  const reporting = (async () => {
+    for (const { node, chunkHashes } of portions) {
+      await other.nodeById(node.nodeId).client.reportStoredChunks({ chunkHashes });
+      await f.nodeById(node.nodeId).client.reportLostChunks({ chunkHashes: chunkHashes.slice(0, 5) });
+      await f.chunks.releaseChunks({ ...upload, chunkHashes: chunkHashes.slice(5, 8) });
+    }
+  })();
+  const flapping = (async () => {
+    for (let turn = 0; turn < 6; turn += 1) {
+      for (const [index, node] of nodes.entries()) {
+        await f.changeNode(node, { liveness: (turn + index) % 2 ? "offline" : "online" });
+      }
+      await followAvailability(f.deps);
+    }
+  })();
+  await Promise.all([reporting, flapping]);
+  await followAvailability(f.deps);
+  expect(await contradictions(f.pool)).toEqual([]);
+});

@@ -1,0 +1,99 @@
+import { randomUUID } from "node:crypto";
+import { expect, test } from "vitest";
+import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { type ChunkFixture, createChunkFixture, newChunks, newHash } from "../testing/chunk-fixture.ts";
+import { contradictions } from "../testing/chunk-truth.ts";
+import { exchangeForGoneNodes } from "./exchange.worker.ts";
+
+async function place(f: ChunkFixture, count = 1, replicas = 2) {
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(count), replicas };
+  const { chunks } = await f.chunks.placeChunks(upload);
+  return { ...upload, placed: chunks };
+}
+
+test("a node that the client cannot reach is exchanged, told to delete, and never comes back in this upload", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await place(f);
+  const [chunk] = upload.placed;
+  const [failed, kept] = chunk?.nodes ?? [];
+  if (chunk === undefined || failed === undefined || kept === undefined) throw new Error("nothing placed");
+  const { chunkHash } = chunk;
+  const replacements = [{ chunkHash, failedNodeId: failed.nodeId }];
+  const { chunks } = await f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements });
+  const nodes = (chunks[0]?.nodes ?? []).map((node) => node.nodeId);
+  expect(nodes).toHaveLength(2);
+  expect(nodes).toContain(kept.nodeId);
+  expect(nodes).not.toContain(failed.nodeId);
+  const repeated = await f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements });
+  expect(repeated.chunks[0]?.nodes.map((node) => node.nodeId).sort()).toEqual(nodes.sort());
+  const late = await f.nodeById(failed.nodeId).client.reportStoredChunks({ chunkHashes: [chunkHash] });
+  expect(late.results).toEqual([Result.NOT_PLACED]);
+  await f.nodeById(failed.nodeId).client.reportDeletedChunks({ chunkHashes: [chunkHash] });
+  await expect(
+    f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: [{ chunkHash, failedNodeId: kept.nodeId }] }),
+  ).rejects.toThrow(/fewer nodes/);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("a node that has confirmed is kept, and all replacements of a call are made or none", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await place(f, 2);
+  const [first, second] = upload.placed;
+  if (first === undefined || second === undefined) throw new Error("nothing placed");
+  const confirmed = first.nodes[0]?.nodeId ?? "";
+  await f.nodeById(confirmed).client.reportStoredChunks({ chunkHashes: [first.chunkHash] });
+  const kept = await f.chunks.replaceNodes({
+    uploadId: upload.uploadId,
+    replacements: [{ chunkHash: first.chunkHash, failedNodeId: confirmed }],
+  });
+  expect(kept.chunks[0]?.nodes.map((node) => node.nodeId)).toContain(confirmed);
+  const both = second.nodes.map(({ nodeId }) => ({ chunkHash: second.chunkHash, failedNodeId: nodeId }));
+  await expect(f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: both })).rejects.toThrow(/fewer nodes/);
+  const now = await f.chunks.placeChunks(upload);
+  expect(now.chunks[1]?.nodes.map((node) => node.nodeId).sort()).toEqual(second.nodes.map((n) => n.nodeId).sort());
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("unknown uploads and chunks and malformed requests are refused", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await place(f);
+  const pair = { chunkHash: newHash(), failedNodeId: newHash() };
+  const call = (request: object) =>
+    f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: [pair], ...request });
+  await expect(call({})).rejects.toThrow(/no chunk/);
+  await expect(call({ uploadId: randomUUID() })).rejects.toThrow(/no upload/);
+  await expect(call({ replacements: [] })).rejects.toThrow(/replacements/);
+  await expect(call({ replacements: [pair, pair] })).rejects.toThrow(/once/);
+});
+
+test("assignments of nodes that went offline are exchanged by themselves; without a target they wait", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(3);
+  const upload = await place(f, 30, 2);
+  const gone = nodes[0];
+  if (gone === undefined) throw new Error("no node");
+  const done = upload.placed.find(({ nodes: at }) => at.some(({ nodeId }) => nodeId === gone.nodeId))?.chunkHash ?? "";
+  await gone.client.reportStoredChunks({ chunkHashes: [done] });
+  const deps = { ...f.deps, placer: f.rooms.placer };
+  await f.changeNode(gone, { liveness: "offline" });
+  await exchangeForGoneNodes(deps);
+  const after = await f.chunks.placeChunks(upload);
+  for (const { chunkHash, nodes: at } of after.chunks) {
+    expect(at).toHaveLength(2);
+    expect(at.some(({ nodeId }) => nodeId === gone.nodeId)).toBe(chunkHash === done);
+  }
+  const next = nodes[1];
+  if (next === undefined) throw new Error("no node");
+  await f.changeNode(next, { liveness: "offline" });
+  // Only the chunk that the first node has confirmed has a third node left.
+  expect(await exchangeForGoneNodes(deps)).toBe(
+    after.chunks.some(({ chunkHash, nodes: at }) => chunkHash === done && at.some((n) => n.nodeId === next.nodeId))
+      ? 1
+      : 0,
+  );
+  expect((await f.chunks.placeChunks(upload)).chunks.every(({ nodes: at }) => at.length === 2)).toBe(true);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
