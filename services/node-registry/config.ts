@@ -2,6 +2,7 @@ import { loadConfig } from "#platform/config/load-config.ts";
 import { serviceConfigShape } from "#platform/config/service-config.ts";
 import { duration, flag, integer, port, stringList } from "#platform/config/types.ts";
 import { proofConfigShape } from "./proofs/proof-config.ts";
+import { repairConfigShape } from "./repair/repair-config.ts";
 import { reputationConfigShape } from "./reputation/reputation-config.ts";
 
 const shape = {
@@ -21,6 +22,7 @@ const shape = {
   NODE_CERTIFICATE_TTL: duration({ min: 60_000, max: 365 * 86_400_000 }).default(30 * 86_400_000),
   ...proofConfigShape,
   ...reputationConfigShape,
+  ...repairConfigShape,
 };
 
 export type NodeRegistryConfig = ReturnType<typeof loadNodeRegistryConfig>;

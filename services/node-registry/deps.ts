@@ -10,12 +10,13 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
-import type { Pool } from "#platform/postgres/pool.ts";
+import type { Pool, Transaction } from "#platform/postgres/pool.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRegistryConfig } from "./config.ts";
 import type { NodeRecord } from "./directory/node-record.ts";
 import type { NodeTable } from "./directory/node-table.ts";
+import type { Placer } from "./placement/placer.ts";
 
 /** What every room of the node-registry is built on: a plain object, made once in `service.ts`. */
 export interface Deps {
@@ -56,8 +57,21 @@ export type ChunkStats = Pick<
   "chunkCount" | "chunkBytes" | "underReplicatedChunkCount" | "lostChunkCount"
 >;
 
+/** What upper rooms do in the transactions of the chunk rooms. */
+export interface ChunkHooks {
+  /** A node has said that it lost these replicas, which counted until now. At the end of the transaction. */
+  readonly onLossReported?: (tx: Transaction, losses: readonly ReportedLoss[]) => Promise<void>;
+}
+
+export interface ReportedLoss {
+  readonly nodeRowId: bigint;
+  readonly chunkHash: string;
+}
+
 /** What the chunk rooms bring to the service: `createChunkRooms(deps)` in chunk-rooms.ts. */
 export interface ChunkRooms {
+  /** Chooses nodes; absent in a registry of nodes alone. */
+  readonly placer?: Placer;
   /** Services on the internal port (ChunkService). */
   readonly services: readonly RpcService[];
   readonly nodeRpcs: NodeChunkRpcs;

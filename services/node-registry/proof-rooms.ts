@@ -2,10 +2,11 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeDirectoryService } from "#gen/decentrastore/node_registry/v1/node_directory_service_pb.ts";
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
-import type { Deps } from "./deps.ts";
+import type { ChunkHooks, Deps } from "./deps.ts";
 import { createBoard } from "./proofs/board.ts";
 import type { ProofDeps } from "./proofs/proof-deps.ts";
 import { createReception } from "./proofs/reception.ts";
+import { recordReportedLosses } from "./proofs/record-reported.worker.ts";
 import { runScheduler, TICK_MS } from "./proofs/scheduler.worker.ts";
 import { createSettling } from "./proofs/settling.worker.ts";
 import { submitStorageProof } from "./proofs/submit-storage-proof.rpc.ts";
@@ -22,8 +23,7 @@ export interface ProofRooms {
   readonly directoryRpcs: Pick<ServiceImpl<typeof NodeDirectoryService>, "resetReputation">;
   /** Called for every heartbeat, so it looks only into memory. */
   commandsFor(nodeId: string, limit: number): readonly NodeCommand[];
-  /** Scores new evidence now. */
-  scoreSoon(): void;
+  readonly onLossReported: NonNullable<ChunkHooks["onLossReported"]>;
   startWorkers(signal: AbortSignal): AsyncDisposable;
 }
 
@@ -56,7 +56,7 @@ export function createProofRooms(deps: Deps): ProofRooms {
   return {
     proofs,
     rules,
-    scoreSoon,
+    onLossReported: (tx, losses) => recordReportedLosses(deps, tx, losses),
     nodeRpcs: { submitStorageProof: submitStorageProof(proofs) },
     directoryRpcs: { resetReputation: resetReputation({ ...deps, rules }) },
     commandsFor: (nodeId, limit) => {

@@ -3,7 +3,6 @@ import { EnrollmentService } from "#gen/decentrastore/node_registry/v1/enrollmen
 import { NodeDirectoryService } from "#gen/decentrastore/node_registry/v1/node_directory_service_pb.ts";
 import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { implement, type RpcService } from "#platform/rpc/service.ts";
-import { unimplemented } from "#platform/rpc/unimplemented.ts";
 import type { ChunkRooms, Deps } from "./deps.ts";
 import { getNode } from "./directory/get-node.rpc.ts";
 import { listNodes } from "./directory/list-nodes.rpc.ts";
@@ -21,6 +20,7 @@ import { heartbeat } from "./liveness/heartbeat.rpc.ts";
 import type { HeartbeatDeps } from "./liveness/heartbeats.ts";
 import { resumeSweep } from "./liveness/resume-sweep.rpc.ts";
 import { streamHeartbeats } from "./liveness/stream-heartbeats.rpc.ts";
+import type { ProofRooms } from "./proof-rooms.ts";
 
 export function enrollmentService(deps: EnrollmentDeps): RpcService {
   const rpcs = {
@@ -31,14 +31,16 @@ export function enrollmentService(deps: EnrollmentDeps): RpcService {
   return implement(EnrollmentService, rpcs);
 }
 
-export function directoryService(deps: Deps & WatchDeps & { readonly chunkRooms: ChunkRooms }): RpcService {
+export function directoryService(
+  deps: Deps & WatchDeps & { readonly chunkRooms: ChunkRooms; readonly proofRooms: ProofRooms },
+): RpcService {
   const rpcs = {
     getNode: getNode(deps),
     listNodes: listNodes(deps),
     watchNodes: watchNodes(deps),
     getNetworkStats: getNetworkStats(deps),
     setNodeState: setNodeState(deps),
-    resetReputation: unimplemented(NodeDirectoryService.method.resetReputation),
+    ...deps.proofRooms.directoryRpcs,
     resumeSweep: resumeSweep(deps),
     explainNode: explainNode(deps),
   } satisfies ServiceImpl<typeof NodeDirectoryService>;
@@ -46,14 +48,14 @@ export function directoryService(deps: Deps & WatchDeps & { readonly chunkRooms:
 }
 
 /** The node edge: everything that a storage node says. */
-export function nodeService(deps: HeartbeatDeps & EnrollmentDeps): RpcService {
+export function nodeService(deps: HeartbeatDeps & EnrollmentDeps & { readonly proofRooms: ProofRooms }): RpcService {
   const rpcs = {
     heartbeat: heartbeat(deps),
     streamHeartbeats: streamHeartbeats(deps),
     ...deps.chunkRooms.nodeRpcs,
-    submitStorageProof: unimplemented(NodeService.method.submitStorageProof),
+    ...deps.proofRooms.nodeRpcs,
     renewCertificate: renewCertificate(deps),
     deregister: deregister(deps),
   } satisfies ServiceImpl<typeof NodeService>;
-  return implement(NodeService, rpcs, { highRate: ["heartbeat", "reportStoredChunks"] });
+  return implement(NodeService, rpcs, { highRate: ["heartbeat", "reportStoredChunks", "submitStorageProof"] });
 }

@@ -16,18 +16,19 @@ import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
 import { createChunkRooms } from "./chunk-rooms.ts";
 import type { NodeRegistryConfig } from "./config.ts";
-import type { ChunkRooms, Deps } from "./deps.ts";
+import type { ChunkHooks, ChunkRooms, Deps } from "./deps.ts";
 import { type Directory, startDirectory } from "./directory/directory.ts";
 import { startDirectoryUpkeep } from "./directory/upkeep.worker.ts";
 import { openAuthorities } from "./enrollment/authorities.ts";
 import { keepEdgeCertificates, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
+import { joinRooms } from "./join-rooms.ts";
 import { startLiveness } from "./liveness/start-liveness.ts";
+import { createProofRooms, type ProofRooms } from "./proof-rooms.ts";
+import { createRepairRooms } from "./repair-rooms.ts";
 import { directoryService, enrollmentService, nodeService } from "./rpcs.ts";
 
 const SCHEMA = "node_registry";
 const MAX_EDGE_MESSAGE_BYTES = 4 * 1024 * 1024;
-/** The default of REPUTATION_PROBATION_BELOW. */
-const PROBATION_BELOW = 0.7;
 const QUOTA_TIMEOUT_MS = 5_000;
 
 export interface NodeRegistryParts {
@@ -35,7 +36,7 @@ export interface NodeRegistryParts {
   readonly log?: Logger;
   /** Instead of auth's keys. */
   readonly verifier?: TokenVerifier;
-  readonly chunkRooms?: (deps: Deps) => ChunkRooms;
+  readonly chunkRooms?: (deps: Deps, hooks?: ChunkHooks) => ChunkRooms;
 }
 
 /** The whole service; disposing it is the clean stop: calls first, then batches, then broker and database. */
@@ -64,13 +65,29 @@ export async function startNodeRegistry(
   const directory = stack.use(await startDirectory({ pool, clock, log, figuresPeriodMs }, ended.signal));
   const base = { config, instanceId: randomUUID(), pool, outbox, clock, random: Math.random, log, metrics, userQuota };
   const deps: Deps = { ...base, view: directory.view };
-  stack.use(startDirectoryUpkeep({ ...deps, probationBelow: PROBATION_BELOW }, ended.signal));
-  const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps);
-  stack.use(await chunkRooms.startWorkers(ended.signal, nats));
+  const proofRooms = createProofRooms(deps);
+  const { probationBelow } = proofRooms.rules.thresholds;
+  stack.use(startDirectoryUpkeep({ ...deps, probationBelow }, ended.signal));
+  const chunkRooms = await startRooms({ deps, nats, proofRooms }, parts, stack, ended.signal);
   const verifier = parts.verifier ?? authVerifier(config, clock, log);
-  const running = await serveRooms({ deps, nats, chunkRooms, directory, verifier }, stack);
+  const running = await serveRooms({ deps, nats, chunkRooms, proofRooms, directory, verifier }, stack);
   const rest = stack.move();
   return { addresses: running.addresses, [Symbol.asyncDispose]: () => rest.disposeAsync() };
+}
+
+/** The rooms above liveness, with their workers. */
+async function startRooms(
+  { deps, nats, proofRooms }: Pick<Rooms, "deps" | "nats" | "proofRooms">,
+  parts: NodeRegistryParts,
+  stack: AsyncDisposableStack,
+  signal: AbortSignal,
+): Promise<ChunkRooms> {
+  const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps, { onLossReported: proofRooms.onLossReported });
+  stack.use(await chunkRooms.startWorkers(signal, nats));
+  stack.use(proofRooms.startWorkers(signal));
+  const repairRooms = chunkRooms.placer === undefined ? undefined : createRepairRooms(deps, chunkRooms.placer);
+  if (repairRooms !== undefined) stack.use(repairRooms.startWorkers(signal));
+  return joinRooms(deps, chunkRooms, proofRooms, repairRooms);
 }
 
 function openServicePool(
@@ -126,13 +143,14 @@ interface Rooms {
   readonly deps: Deps;
   readonly nats: Nats;
   readonly chunkRooms: ChunkRooms;
+  readonly proofRooms: ProofRooms;
   readonly directory: Directory;
   readonly verifier: TokenVerifier;
 }
 
 /** The upper rooms and the ports. What is put on the stack later is stopped earlier. */
 async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<RunningService> {
-  const { deps, nats, chunkRooms } = rooms;
+  const { deps, nats, chunkRooms, proofRooms } = rooms;
   const { config, pool, clock, log, metrics } = deps;
   const authorities = await openAuthorities({ pool, clock, log, encryptionKeys: encryptionKeys(config) });
   const liveness = stack.use(await startLiveness({ ...deps, nats, chunkRooms, authorities }));
@@ -147,7 +165,7 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     clock,
     services: [
       enrollmentService({ ...deps, authorities }),
-      directoryService({ ...deps, chunkRooms, ring: rooms.directory.ring }),
+      directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring }),
       ...chunkRooms.services,
     ],
     verifier: rooms.verifier,
@@ -157,7 +175,7 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     },
     nodeEdge: {
       port: config.NODE_EDGE_PORT,
-      services: [nodeService({ ...liveness.heartbeatDeps, authorities })],
+      services: [nodeService({ ...liveness.heartbeatDeps, authorities, proofRooms })],
       certificates,
       limits: { maxMessageBytes: MAX_EDGE_MESSAGE_BYTES },
     },

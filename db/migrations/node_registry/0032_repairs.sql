@@ -27,17 +27,5 @@ create table node_registry.repair_pauses (
   constraint repair_pauses__pkey primary key (chunk_hash)
 );
 
--- Nodes that left or were shut out, or stay offline: how far their replicas have been counted as lost.
-create table node_registry.node_departures (
-  node_id bigint not null,
-  cause text not null,
-  noticed_at timestamptz not null,
-  -- Replicas up to this hash are done.
-  done_through bytea not null default '',
-  constraint node_departures__pkey primary key (node_id),
-  constraint node_departures__node_exists foreign key (node_id) references node_registry.storage_nodes (id),
-  constraint node_departures__cause_known check (cause in ('node_offline', 'node_disqualified', 'node_deregistered'))
-);
-
-grant select, insert, update, delete on node_registry.chunk_repairs, node_registry.repair_pauses,
-  node_registry.node_departures to node_registry_app;
+grant select, insert, update, delete on node_registry.chunk_repairs, node_registry.repair_pauses
+  to node_registry_app;

@@ -42,5 +42,6 @@ async function recordDeleted(
   const changes = collectHoldingChanges();
   if (confirmed.size > 0) changes.of(node.rowId).pendingDeletions -= BigInt(confirmed.size);
   await changeHoldings(tx, changes, deps.clock.now());
-  await deps.onLossReported?.(tx, await recordLossesOf(deps, tx, { losses, locked, ...terms }));
+  const lost = await recordLossesOf(deps, tx, { losses, locked, ...terms });
+  await deps.onLossReported?.(tx, lost);
 }

@@ -17,7 +17,8 @@ export function reportLostChunks(
     const losses = chunkHashes.map((chunkHash) => ({ chunkHash, nodeRowId: node.rowId, nodeId: node.nodeId }));
     await transact(deps, async (tx) => {
       const terms = { cause: ReplicaLossCause.REPORTED_BY_NODE, mayReturn: false };
-      await deps.onLossReported?.(tx, await recordLosses(deps, tx, losses, terms));
+      const lost = await recordLosses(deps, tx, losses, terms);
+      await deps.onLossReported?.(tx, lost);
     });
     return {};
   };

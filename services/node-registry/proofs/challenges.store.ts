@@ -15,6 +15,7 @@ import {
 } from "#platform/postgres/sql.ts";
 import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
+import type { Pair } from "../chunks/replicas.store.ts";
 import type { Challenge } from "./challenge.ts";
 
 const zChallenge = z.strictObject({
@@ -102,6 +103,17 @@ export async function countOpenChallenges(db: Connection, nodeRowId: bigint): Pr
   const { count } = await db.one(sql.type(z.strictObject({ count: zInt8 }))`
     select count(*) as count from node_registry.proof_challenges where node_id = ${nodeRowId}`);
   return Number(count);
+}
+
+/** Of the replicas, those that are being asked for. */
+export async function findChallenged(db: Connection, pairs: readonly Pair[]): Promise<Pair[]> {
+  const rows = await db.any(sql.type(z.strictObject({ chunk_hash: zHash, node_id: zInt8 }))`
+    select encode(p.chunk_hash, 'hex') as chunk_hash, p.node_id
+    from unnest(
+      ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+    ) as asked (chunk_hash, node_id)
+    join node_registry.proof_challenges p on p.chunk_hash = asked.chunk_hash and p.node_id = asked.node_id`);
+  return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
 }
 
 const zStale = z.strictObject({ command_id: zUuid, node_id: zInt8 });

@@ -47,6 +47,7 @@ test("a deadline is told with each repetition, and is the rest of the window", a
     const { deadline } = first(fixture.beat(holder));
     return Number(deadline?.seconds ?? 0n) - Math.floor(fixture.chunks.clock.now().epochMilliseconds / 1_000);
   };
+  await fixture.live(15_000, [holder]);
   const atFirst = secondsLeft();
   await fixture.live(45_000, [holder]);
   expect(atFirst - secondsLeft()).toBe(45);

@@ -1,7 +1,7 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import {
-  type ReputationEvidence,
   ReputationEvidenceKind,
+  type ReputationEvidenceSchema,
   type ReputationSchema,
 } from "#gen/decentrastore/node_registry/v1/node_explanation_pb.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
@@ -28,15 +28,16 @@ const kinds: Readonly<Record<EvidenceKind, ReputationEvidenceKind>> = {
   reset: ReputationEvidenceKind.RESET,
 };
 
-/** The standing with its arithmetic: each of the last entries with the score before and after it. */
+const SHOWN = 100;
+
+/** The standing with its arithmetic: the whole log is applied anew, and the newest entries are shown with their scores. */
 export function toProtoReputation(
   current: {
     readonly standing: Standing;
     readonly unloggedSuccesses: number;
     readonly belowSince: Temporal.Instant | undefined;
   },
-  entries: readonly ShownEvidence[],
-  standingBefore: Standing,
+  log: readonly ShownEvidence[],
   { formula, thresholds }: ReputationRules,
 ): MessageInitShape<typeof ReputationSchema> {
   return {
@@ -52,17 +53,16 @@ export function toProtoReputation(
     },
     probationThreshold: thresholds.probationBelow,
     disqualificationThreshold: thresholds.disqualifyBelow,
-    evidence: withScores(entries, standingBefore, formula).reverse(),
+    evidence: withScores(log, formula).slice(-SHOWN).reverse(),
   };
 }
 
 function withScores(
-  entries: readonly ShownEvidence[],
-  before: Standing,
+  log: readonly ShownEvidence[],
   formula: Formula,
-): Omit<ReputationEvidence, "$typeName" | "$unknown">[] {
-  let standing = before;
-  return entries.map((entry) => {
+): MessageInitShape<typeof ReputationEvidenceSchema>[] {
+  let standing = formula.start;
+  return log.map((entry) => {
     const previousScore = standing.score;
     standing = formula.apply(standing, entry);
     return {

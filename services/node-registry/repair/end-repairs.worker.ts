@@ -1,0 +1,62 @@
+import { transact } from "#platform/outbox/outbox.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import { isThere } from "../chunks/availability.worker.ts";
+import { lockChunks } from "../chunks/chunks.store.ts";
+import { insertDeletions } from "../chunks/deletions.store.ts";
+import { sortedHashes } from "../chunks/hashes.ts";
+import { changeHoldings, collectHoldingChanges } from "../chunks/holdings.store.ts";
+import { deleteReplicas, type Pair, readPairs } from "../chunks/replicas.store.ts";
+import type { RepairDeps } from "./repair-deps.ts";
+import { deletePauses, deleteRepairs, type OpenRepair } from "./repairs.store.ts";
+
+export interface EndedRepairs {
+  readonly done: readonly OpenRepair[];
+  /** Given up: another node is to be chosen. */
+  readonly failed: readonly OpenRepair[];
+}
+
+/** Which of them have come to an end. A node that is gone, or out of time, is not waited for. */
+export function sortOutRepairs(deps: Pick<RepairDeps, "clock" | "view">, repairs: readonly OpenRepair[]): EndedRepairs {
+  const now = deps.clock.now();
+  const isOver = ({ deadline, nodeRowId }: OpenRepair) =>
+    Temporal.Instant.compare(deadline, now) <= 0 || !isThere(deps.view.nodeByRowId(nodeRowId));
+  return {
+    done: repairs.filter((repair) => repair.state !== "assigned"),
+    failed: repairs.filter((repair) => repair.state === "assigned" && isOver(repair)),
+  };
+}
+
+/** Clears away what has ended: what was not fetched is taken back, and the node deletes it if it comes after all. */
+export async function endRepairs(deps: RepairDeps, { done, failed }: EndedRepairs): Promise<void> {
+  if (done.length + failed.length === 0) return;
+  const now = deps.clock.now();
+  await transact(deps, async (tx) => {
+    await takeBack(tx, failed, now);
+    await deleteRepairs(tx, [...done, ...failed]);
+    const repaired = done.filter((repair) => repair.state === "confirmed").map((repair) => repair.chunkHash);
+    await deletePauses(tx, repaired, now.subtract({ hours: 24 }));
+  });
+}
+
+async function takeBack(tx: Transaction, failed: readonly OpenRepair[], now: Temporal.Instant): Promise<void> {
+  if (failed.length === 0) return;
+  const locked = await lockChunks(tx, sortedHashes(failed.map((repair) => repair.chunkHash)));
+  const sizes = new Map(locked.map((chunk) => [chunk.chunkHash, chunk.sizeBytes]));
+  const known = await readPairs(tx, failed);
+  // What was confirmed or released meanwhile is no longer repair's.
+  const gone: Pair[] = known.filter(({ replica }) => replica?.state === "assigned" && replica.isRepair);
+  await deleteReplicas(tx, gone);
+  await insertDeletions(
+    tx,
+    gone.map(({ chunkHash, nodeRowId }) => ({ chunkHash, nodeRowId, cause: "not_placed" })),
+    now,
+  );
+  const changes = collectHoldingChanges();
+  for (const { chunkHash, nodeRowId } of gone) {
+    const change = changes.of(nodeRowId);
+    change.assignedChunks -= 1n;
+    change.assignedBytes -= sizes.get(chunkHash) ?? 0n;
+    change.pendingDeletions += 1n;
+  }
+  await changeHoldings(tx, changes, now);
+}

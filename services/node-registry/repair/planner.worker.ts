@@ -1,0 +1,129 @@
+import { runAsLeader } from "#platform/leadership/leadership.ts";
+import { listUnderReplicated, type UrgencyCursor } from "../chunks/under-replicated.store.ts";
+import { recordDepartures } from "./departures.worker.ts";
+import { endRepairs, sortOutRepairs } from "./end-repairs.worker.ts";
+import type { RepairDeps } from "./repair-deps.ts";
+import { type OpenRepair, readPauses, readRepairs, savePauses } from "./repairs.store.ts";
+import { startRepairs } from "./start-repairs.worker.ts";
+import { missingReplicas, pauseMs } from "./urgency.ts";
+
+const ROUND_MS = 1_000;
+const PAGE = 1_000;
+const PAGES_PER_ROUND = 5;
+const CHUNKS_PER_TRANSACTION = 100;
+// The walk through the list begins anew after so many rounds, so that what became urgent meanwhile does not wait.
+const ROUNDS_PER_WALK = 10;
+
+/** Where the walk through the list of under-replicated chunks is. */
+export interface Walk {
+  after: UrgencyCursor | undefined;
+  rounds: number;
+}
+
+/** Plans repairs in one process at a time. A successor finds everything in the database, and goes on. */
+export async function runPlanner(deps: RepairDeps, signal: AbortSignal): Promise<void> {
+  await runAsLeader({
+    ...deps,
+    schema: "node_registry",
+    name: "repair-planner",
+    signal,
+    work: async (lease) => {
+      const walk: Walk = { after: undefined, rounds: 0 };
+      while (!lease.signal.aborted && lease.isHeld()) {
+        try {
+          if (await planOnce(deps, walk)) continue;
+        } catch (error) {
+          deps.log.warn({ err: error }, "repairs cannot be planned, trying again");
+        }
+        await deps.clock.sleep(ROUND_MS, lease.signal);
+      }
+    },
+  });
+}
+
+/** One round; true while replicas of departed nodes are still to be counted. */
+export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
+  const isMore = await recordDepartures(deps);
+  const repairs = await readRepairs(deps.pool);
+  const ended = sortOutRepairs(deps, repairs);
+  await endRepairs(deps, ended);
+  await pause(
+    deps,
+    ended.failed.map((repair) => repair.chunkHash),
+  );
+  const isEnded = new Set([...ended.done, ...ended.failed]);
+  const open = repairs.filter((repair) => !isEnded.has(repair));
+  await startUrgent(deps, walk, open);
+  return isMore;
+}
+
+async function startUrgent(deps: RepairDeps, walk: Walk, open: readonly OpenRepair[]): Promise<void> {
+  const perNode = new Map<bigint, number>();
+  for (const { nodeRowId } of open) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
+  let room = deps.config.REPAIR_MAX_OPEN - open.length;
+  walk.rounds += 1;
+  if (walk.rounds > ROUNDS_PER_WALK) Object.assign(walk, { after: undefined, rounds: 1 });
+  for (let page = 0; page < PAGES_PER_ROUND && room > 0; page += 1) {
+    const { hashes, isLast } = await nextNeedy(deps, walk, open);
+    for (let start = 0; start < hashes.length && room > 0; start += CHUNKS_PER_TRANSACTION) {
+      const some = hashes.slice(start, start + Math.min(room, CHUNKS_PER_TRANSACTION));
+      const { started, stuck } = await startRepairs(deps, some, perNode);
+      for (const { nodeRowId } of started) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
+      room -= started.length;
+      await pause(deps, stuck);
+    }
+    if (isLast) return;
+  }
+}
+
+/** The next page of the list, without what is paused or being repaired already. */
+async function nextNeedy(
+  deps: RepairDeps,
+  walk: Walk,
+  open: readonly OpenRepair[],
+): Promise<{ hashes: string[]; isLast: boolean }> {
+  const rows = await listUnderReplicated(deps.pool, walk.after, PAGE);
+  const last = rows.at(-1);
+  const isLast = rows.length < PAGE;
+  walk.after =
+    isLast || last === undefined
+      ? undefined
+      : {
+          liveReplicas: last.live_replicas,
+          wantedReplicas: last.wanted_replicas,
+          since: last.since,
+          chunkHash: last.chunk_hash,
+        };
+  const fetching = Map.groupBy(open, (repair) => repair.chunkHash);
+  const needy = rows.filter((row) => {
+    const chunk = {
+      chunkHash: row.chunk_hash,
+      liveReplicas: row.live_replicas,
+      confirmedReplicas: row.confirmed_replicas,
+      wantedReplicas: row.wanted_replicas,
+    };
+    return missingReplicas(chunk, fetching.get(row.chunk_hash)?.length ?? 0) > 0;
+  });
+  const hashes = needy.map((row) => row.chunk_hash);
+  const pauses = hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);
+  const now = deps.clock.now();
+  const isPaused = (chunkHash: string) => {
+    const until = pauses.get(chunkHash)?.until;
+    return until !== undefined && Temporal.Instant.compare(until, now) > 0;
+  };
+  return { hashes: hashes.filter((chunkHash) => !isPaused(chunkHash)), isLast };
+}
+
+async function pause(deps: RepairDeps, hashes: readonly string[]): Promise<void> {
+  if (hashes.length === 0) return;
+  const known = await readPauses(deps.pool, hashes);
+  const now = deps.clock.now();
+  await savePauses(
+    deps.pool,
+    hashes.map((chunkHash) => {
+      const failures = (known.get(chunkHash)?.failures ?? -1) + 1;
+      const ms = Math.round(pauseMs(deps.config.REPAIR_PAUSE, failures, deps.random));
+      return { chunkHash, failures, until: now.add({ milliseconds: ms }) };
+    }),
+  );
+}

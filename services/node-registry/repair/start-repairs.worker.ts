@@ -1,0 +1,130 @@
+import { transact } from "#platform/outbox/outbox.ts";
+import type { Transaction } from "#platform/postgres/pool.ts";
+import { uuidv7 } from "#platform/time/uuid.ts";
+import { isThere } from "../chunks/availability.worker.ts";
+import { type Chunk, lockChunks } from "../chunks/chunks.store.ts";
+import { readPendingDeletions } from "../chunks/deletions.store.ts";
+import { sortedHashes } from "../chunks/hashes.ts";
+import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
+import { insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
+import type { PlaceRequest } from "../placement/placer.ts";
+import type { RepairDeps } from "./repair-deps.ts";
+import { insertRepairs, type Repair } from "./repairs.store.ts";
+import { missingReplicas } from "./urgency.ts";
+
+export interface Started {
+  readonly started: readonly Repair[];
+  /** Chunks that lack a source or a target at the moment. */
+  readonly stuck: readonly string[];
+}
+
+interface Plan {
+  readonly chunk: Chunk;
+  readonly blockIndex: number;
+  readonly request: PlaceRequest;
+}
+
+/**
+ * Chooses nodes for what is missing of these chunks and assigns it to them, in one transaction and under the chunks'
+ * locks: whatever was planned before, only what is still missing now is assigned. `fetching` counts what nodes have under way: each gets up to its budget.
+ */
+export async function startRepairs(
+  deps: RepairDeps,
+  hashes: readonly string[],
+  fetching: ReadonlyMap<bigint, number>,
+): Promise<Started> {
+  if (hashes.length === 0) return { started: [], stuck: [] };
+  const budget = deps.config.REPAIR_NODE_BUDGET;
+  const busyNodes = [...fetching].filter(([, count]) => count >= budget).map(([nodeRowId]) => nodeRowId);
+  const result = await transact(deps, async (tx) => {
+    const locked = await lockChunks(tx, sortedHashes(hashes));
+    const { plans, stuck } = await planRepairs(deps, tx, locked, busyNodes);
+    const placement = deps.placer.place(plans.map((plan) => plan.request));
+    const chosen = plans.map((plan) => ({ plan, nodes: placement?.nodes.get(plan.chunk.chunkHash) ?? [] }));
+    const started = chosen.flatMap(({ plan, nodes }) =>
+      nodes.map((nodeRowId) => toRepair(deps, plan.chunk, nodeRowId)),
+    );
+    const blocks = new Map(plans.map((plan) => [plan.chunk.chunkHash, plan.blockIndex]));
+    await assign(deps, tx, started, blocks);
+    const without = chosen.filter(({ nodes }) => nodes.length === 0).map(({ plan }) => plan.chunk.chunkHash);
+    return { started, stuck: [...stuck, ...without] };
+  });
+  for (const { nodeRowId, sizeBytes } of result.started) deps.placer.assigned(nodeRowId, Number(sizeBytes));
+  return result;
+}
+
+async function planRepairs(
+  deps: RepairDeps,
+  tx: Transaction,
+  locked: readonly Chunk[],
+  busyNodes: readonly bigint[],
+): Promise<{ plans: Plan[]; stuck: string[] }> {
+  const hashes = locked.map((chunk) => chunk.chunkHash);
+  const replicas = Map.groupBy(await readReplicas(tx, hashes), (replica) => replica.chunkHash);
+  const deletions = Map.groupBy(await readPendingDeletions(tx, hashes), (pair: Pair) => pair.chunkHash);
+  const plans: Plan[] = [];
+  const stuck: string[] = [];
+  for (const chunk of locked) {
+    if (chunk.isReleased || !chunk.hasQuorum) continue;
+    const known = replicas.get(chunk.chunkHash) ?? [];
+    const sources = known.filter((replica) => isSource(deps, replica));
+    const fetching = known.filter((replica) => replica.state === "assigned" && replica.isRepair).length;
+    const count = missingReplicas({ ...chunk, liveReplicas: sources.length }, fetching);
+    if (count === 0) {
+      if (sources.length === 0) stuck.push(chunk.chunkHash);
+      continue;
+    }
+    const barred = (deletions.get(chunk.chunkHash) ?? []).map((pair) => pair.nodeRowId);
+    plans.push({
+      chunk,
+      blockIndex: known[0]?.blockIndex ?? 0,
+      request: {
+        chunkHash: chunk.chunkHash,
+        sizeBytes: chunk.sizeBytes,
+        count,
+        holders: known.map((replica) => replica.nodeRowId),
+        barred: [...barred, ...busyNodes],
+        isOptional: true,
+      },
+    });
+  }
+  return { plans, stuck };
+}
+
+function isSource(deps: RepairDeps, replica: Replica): boolean {
+  return replica.state === "confirmed" && isThere(deps.view.nodeByRowId(replica.nodeRowId));
+}
+
+function toRepair(deps: RepairDeps, chunk: Chunk, nodeRowId: bigint): Repair {
+  return {
+    chunkHash: chunk.chunkHash,
+    nodeRowId,
+    commandId: uuidv7(deps.clock),
+    generation: chunk.generation,
+    sizeBytes: chunk.sizeBytes,
+    deadline: deps.clock.now().add({ milliseconds: deps.config.REPAIR_TIMEOUT }),
+  };
+}
+
+async function assign(
+  deps: RepairDeps,
+  tx: Transaction,
+  repairs: readonly Repair[],
+  blocks: ReadonlyMap<string, number>,
+): Promise<void> {
+  const now = deps.clock.now();
+  await insertReplicas(
+    tx,
+    repairs.map((repair) => ({ ...repair, blockIndex: blocks.get(repair.chunkHash) ?? 0 })),
+    now,
+    { isRepair: true, firstProofWithinMs: deps.config.PROOF_FIRST_WITHIN },
+  );
+  const changes = collectHoldingChanges();
+  for (const { nodeRowId, sizeBytes } of repairs) {
+    const change = changes.of(nodeRowId);
+    change.assignedChunks += 1n;
+    change.assignedBytes += sizeBytes;
+  }
+  await addAssignments(tx, changes);
+  await insertRepairs(tx, repairs, now);
+}

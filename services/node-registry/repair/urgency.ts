@@ -1,0 +1,22 @@
+/** A chunk on the list of those with fewer live replicas than wanted, as the list orders it. */
+export interface NeedyChunk {
+  readonly chunkHash: string;
+  readonly liveReplicas: number;
+  readonly confirmedReplicas: number;
+  readonly wantedReplicas: number;
+}
+
+/**
+ * How many replicas to make now. What is confirmed counts also on nodes that are silent at the moment: most of them come
+ * back, and those that stay away are counted as lost after a while. What is being fetched counts already. A chunk
+ * without a live replica cannot be copied from anywhere, however many are missing.
+ */
+export function missingReplicas(chunk: NeedyChunk, beingFetched: number): number {
+  if (chunk.liveReplicas <= 0) return 0;
+  return Math.max(0, chunk.wantedReplicas - chunk.confirmedReplicas - beingFetched);
+}
+
+/** Exponential, so that hopeless chunks do not stand in the way of the others, and bounded, so that none is given up. */
+export function pauseMs(baseMs: number, failures: number, random: () => number): number {
+  return baseMs * 2 ** Math.min(failures, 7) * (0.75 + random() / 2);
+}
