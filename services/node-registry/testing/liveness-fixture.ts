@@ -3,9 +3,10 @@ import { expect, vi } from "vitest";
 import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { sql } from "#platform/postgres/sql.ts";
 import type { TestDatabase } from "#platform/testing/test-database.ts";
+import type { registryClients } from "./registry-clients.ts";
 import { type SimulatedNode, simulateNode } from "./simulated-node.ts";
 import { eventsOf } from "./stored-events.ts";
-import type { registryClients, TestNetwork } from "./test-registry.ts";
+import type { TestNetwork } from "./test-registry.ts";
 
 /** A lease of 2 s for 60 s: every span of liveness is in proportion to it. */
 export const LEASE_MS = 2_000;

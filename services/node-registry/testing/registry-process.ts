@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { TEST_ISSUER, type TestIssuer } from "#platform/testing/test-issuer.ts";
-import { registryClients, type TestNetwork, testRegistryEnv } from "./test-registry.ts";
+import { registryClients, type Surroundings, testRegistryEnv } from "./registry-clients.ts";
 
 type Clients = Awaited<ReturnType<typeof registryClients>>;
 
@@ -35,7 +35,7 @@ export async function serveKeySet(issuer: TestIssuer): Promise<{ readonly url: s
 }
 
 export async function startRegistryProcess(
-  network: TestNetwork,
+  network: Surroundings,
   authUrl: string,
   env: Readonly<Record<string, string>> = {},
 ): Promise<RegistryProcess> {

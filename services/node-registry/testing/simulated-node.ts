@@ -1,6 +1,6 @@
 import type { BeatStream } from "./beat-stream.ts";
 import { openBeats } from "./beat-stream.ts";
-import { beat, type TestNode } from "./test-registry.ts";
+import { beat, type TestNode } from "./registry-clients.ts";
 
 /** A node that beats by itself and reconnects, as a real one would; to the first address that answers. */
 export interface SimulatedNode extends AsyncDisposable {
