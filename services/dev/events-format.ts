@@ -45,11 +45,16 @@ export function eventLine(printed: PrintedEvent): string {
   const [area = "", what = "", ...key] = words;
   const id = key.join(".");
   const fields = Object.entries(printed.event).filter(([, value]) => value !== id);
-  const text = fields.map(([name, value]) => `${name}=${typeof value === "object" ? JSON.stringify(value) : value}`);
+  const text = fields.map(([name, value]) => `${name}=${valueText(value)}`);
   const time = printed.time.slice(11, 23).padEnd(12);
   return `${time}  ${`${area}.${what}`.padEnd(22)} ${shortened(id).padEnd(14)} ${text.join(" ")}`.trimEnd();
 }
 
+function valueText(value: unknown): string {
+  return typeof value === "object" ? JSON.stringify(value) : shortened(String(value));
+}
+
+/** Hashes and node ids by their beginning, UUIDs whole. */
 function shortened(id: string): string {
-  return id.length > 36 ? `${id.slice(0, 12)}…` : id;
+  return /^[0-9a-f]{64}$/.test(id) ? `${id.slice(0, 12)}…` : id;
 }

@@ -84,6 +84,7 @@ async function runTerm(
   const { nats, clock, log, stream, durable } = options;
   const { lease } = context;
   let doubt = new AbortController();
+  let wasMissing = false;
   using stack = new DisposableStack();
   stack.defer(nats.onReconnect(() => doubt.abort(new Error("the connection was lost"))));
   while (!lease.signal.aborted && lease.isHeld()) {
@@ -98,8 +99,9 @@ async function runTerm(
     } catch (error) {
       if (lease.signal.aborted) return;
       const isMissing = jetStreamErrorCode(error) === STREAM_NOT_FOUND;
-      if (isMissing) log.info({ stream, consumer: durable }, "the stream is not there yet");
-      else log.warn({ err: error, consumer: durable }, "could not set up the consumer, trying again");
+      if (isMissing && !wasMissing) log.info({ stream, consumer: durable }, "waiting for the stream");
+      wasMissing = isMissing;
+      if (!isMissing) log.warn({ err: error, consumer: durable }, "could not set up the consumer, trying again");
     }
     // Whatever ends sessions at once must not become a busy loop.
     const didLast = clock.monotonicMs() - startedAt > 5_000;

@@ -41,8 +41,7 @@ export async function recoverStreams(options: RecoveryOptions): Promise<void> {
     if (lost !== undefined) {
       const moved = await unpublishAll(pool, schema, { ...lost, prefixes: subjectPrefixes([stream]) }, signal);
       if (signal.aborted) return;
-      if (moved > 0)
-        log.warn({ stream, events: moved, ...info.state }, "the stream lost events, publishing them again");
+      if (moved > 0) log.warn({ stream, events: moved }, "the stream lost events, publishing them again");
     }
     if (known === undefined || lost !== undefined) {
       const isLeading = await rememberStream(pool, schema, epoch, { stream, createdAt, lastSequence });
