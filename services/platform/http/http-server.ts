@@ -1,12 +1,11 @@
 import { once } from "node:events";
 import { createServer as createHttp1Server, type Server } from "node:http";
 import { createServer as createHttp2Server, type ServerHttp2Session } from "node:http2";
-import type { Socket } from "node:net";
 import type { Logger } from "#platform/log/logger.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { type CloseOptions, closeWithin } from "./closing.ts";
 import { createConnectHandler } from "./connect-handler.ts";
-import { shareOnePort } from "./one-port.ts";
+import { type SharedPort, shareOnePort } from "./one-port.ts";
 import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
 import { guardSessions } from "./session-guard.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
@@ -93,7 +92,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   );
   cutSlowBodies(http2, options.services, limits.requestTimeoutMs);
   const sessions = guardSessions(http2, limits);
-  const silent = shareOnePort(http1, http2, limits.headersTimeoutMs);
+  const sockets = shareOnePort(http1, http2, limits.headersTimeoutMs);
   http1.listen(options.port, options.host);
   await once(http1, "listening");
   const address = http1.address();
@@ -101,26 +100,26 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   return {
     host: options.host,
     port: address.port,
-    close: (closing) => closeAll({ http1, sessions, silent }, closing),
+    close: (closing) => closeAll({ http1, sessions, sockets }, closing),
   };
 }
 
 interface Running {
   readonly http1: Server;
   readonly sessions: ReadonlySet<ServerHttp2Session>;
-  readonly silent: ReadonlySet<Socket>;
+  readonly sockets: SharedPort;
 }
 
-async function closeAll({ http1, sessions, silent }: Running, options: CloseOptions): Promise<void> {
+async function closeAll({ http1, sessions, sockets }: Running, options: CloseOptions): Promise<void> {
   const closed = new Promise<void>((resolve) => http1.close(() => resolve()));
-  for (const socket of silent) socket.destroy();
+  for (const socket of sockets.silent) socket.destroy();
   // GOAWAY: streams in flight finish, then the connection closes.
   for (const session of sessions) session.close();
   // Keep-alive connections become idle one by one as their last answer is sent.
   const sweep = setInterval(() => http1.closeIdleConnections(), 50);
   const cut = () => {
-    http1.closeAllConnections();
-    for (const session of sessions) session.destroy();
+    // Destroying the sessions would leave the sockets of peers that do not close their side.
+    for (const socket of sockets.open) socket.destroy();
   };
   await closeWithin(closed, cut, options);
   clearInterval(sweep);

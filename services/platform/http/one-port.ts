@@ -5,19 +5,28 @@ import type { Socket } from "node:net";
 // The first bytes of every HTTP/2 connection with prior knowledge ("PRI * HTTP/2.0"). No HTTP/1 method starts so.
 const PREFACE = Buffer.from("PRI ");
 
+export interface SharedPort {
+  readonly open: ReadonlySet<Socket>;
+  readonly silent: ReadonlySet<Socket>;
+}
+
 /**
  * Serves HTTP/1.1 and h2c on the port of `http1`, told apart by the first four bytes. The HTTP/1 server owns the port and
  * hands over only HTTP/2 sockets, so that its header and request timeouts and its idle closing keep working.
- * A socket that says nothing for `sniffTimeoutMs` is cut. Gives the sockets that have not said anything yet.
+ * A socket that says nothing for `sniffTimeoutMs` is cut. Gives all open sockets, and those among them that have said
+ * nothing yet.
  */
-export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: number): ReadonlySet<Socket> {
+export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: number): SharedPort {
+  const open = new Set<Socket>();
   const silent = new Set<Socket>();
   const asHttp1 = http1.listeners("connection");
   http1.removeAllListeners("connection");
   http1.on("connection", (socket: Socket) => {
     // Without a listener a reset of the peer would be an uncaught exception; the servers add their own.
     socket.on("error", () => {});
+    open.add(socket);
     silent.add(socket);
+    socket.once("close", () => open.delete(socket));
     const timer = setTimeout(() => socket.destroy(), sniffTimeoutMs);
     const settle = () => {
       clearTimeout(timer);
@@ -38,7 +47,7 @@ export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: 
       }
     });
   });
-  return silent;
+  return { open, silent };
 }
 
 /** `data` and `unshift`, because `readable` with `read()` loses sockets whose first packet is shorter than 4 bytes. */

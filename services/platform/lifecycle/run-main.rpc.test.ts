@@ -1,0 +1,86 @@
+import { type ChildProcess, fork } from "node:child_process";
+import { once } from "node:events";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
+import { expect, test } from "vitest";
+import { z } from "zod";
+import { TestProtocol } from "#platform/testing/test-protocol.ts";
+
+const readySchema = z.object({ type: z.literal("ready"), port: z.int(), opsPort: z.int() });
+const file = new URL("../testing/main-process.ts", import.meta.url);
+
+interface Main extends Disposable {
+  readonly child: ChildProcess;
+  readonly output: () => string;
+  readonly exited: Promise<{ code: number | null; signal: string | null }>;
+}
+
+function start(mode = "serve"): Main {
+  const child = fork(file, [mode], { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+  let output = "";
+  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
+  const exited = once(child, "exit").then(([code, signal]) => ({ code, signal }));
+  return { child, exited, output: () => output, [Symbol.dispose]: () => child.kill("SIGKILL") };
+}
+
+async function ready({ child }: Main) {
+  const [message] = await once(child, "message");
+  const { port, opsPort } = readySchema.parse(message);
+  const transport = createConnectTransport({ baseUrl: `http://127.0.0.1:${port}`, httpVersion: "1.1" });
+  return { client: createClient(TestProtocol, transport), port, opsPort };
+}
+
+test.each(["SIGTERM", "SIGINT"] as const)("%s finishes what is in flight and ends with 0", async (signal) => {
+  using main = start();
+  const { client, opsPort } = await ready(main);
+  const metrics = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text();
+  expect(metrics).toContain("nodejs_eventloop_lag_seconds");
+  const call = client.unary({ value: "400" });
+  await expect.poll(() => fetch(`http://127.0.0.1:${opsPort}/livez`).then(({ status }) => status)).toBe(200);
+  main.child.kill(signal);
+  expect((await call).value).toBe("400");
+  expect(await main.exited).toEqual({ code: 0, signal: null });
+  expect(main.output()).toContain("stopped");
+  expect(main.output()).not.toContain("left open");
+});
+
+test("a second signal ends the process at once", async () => {
+  using main = start();
+  const { client } = await ready(main);
+  const call = client.unary({ value: "20000" }).catch((error: unknown) => error);
+  await client.unary({});
+  main.child.kill("SIGTERM");
+  await expect.poll(() => main.output()).toContain("stopping");
+  main.child.kill("SIGTERM");
+  expect(await main.exited).toEqual({ code: 143, signal: null });
+  expect(await call).toBeInstanceOf(Error);
+});
+
+test("a process whose parent is gone stops", async () => {
+  using main = start();
+  await ready(main);
+  main.child.disconnect();
+  expect(await main.exited).toEqual({ code: 0, signal: null });
+});
+
+test("what nobody catches is logged and ends the process", async () => {
+  using main = start();
+  const { client } = await ready(main);
+  await client.unary({ value: "crash" }).catch(() => {});
+  expect((await main.exited).code).toBe(1);
+  expect(main.output()).toContain("nobody catches this");
+});
+
+test("a start that fails says why", async () => {
+  using main = start("fail");
+  expect((await main.exited).code).toBe(1);
+  expect(main.output()).toContain("no configuration");
+});
+
+test("a signal during the start ends it", async () => {
+  using main = start("hang");
+  await expect.poll(() => main.output()).toContain("starting");
+  main.child.kill("SIGTERM");
+  expect(await main.exited).toEqual({ code: 0, signal: null });
+  expect(main.output()).toContain("stopped while starting");
+});

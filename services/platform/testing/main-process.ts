@@ -1,0 +1,33 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { runMain } from "#platform/lifecycle/run-main.ts";
+import { serveService } from "#platform/lifecycle/serve-service.ts";
+import { createLogger } from "#platform/log/logger.ts";
+import { createMetrics } from "#platform/ops/metrics.ts";
+import { implementPartly } from "./implement-partly.ts";
+import { createTestIssuer } from "./test-issuer.ts";
+import { TestProtocol } from "./test-protocol.ts";
+
+/** A service process for tests of the process's life; arguments and requests say what goes wrong. */
+await runMain("test-main", async (signal) => {
+  const mode = process.argv[2];
+  if (mode === "fail") throw new Error("no configuration");
+  process.stdout.write("starting\n");
+  if (mode === "hang") await delay(60_000, undefined, { signal });
+  const { verifier } = await createTestIssuer();
+  const service = implementPartly(TestProtocol, {
+    unary: async ({ value }) => {
+      if (value === "crash") setImmediate(() => Promise.reject(new Error("nobody catches this")));
+      await delay(Number.isNaN(Number(value)) ? 0 : Number(value));
+      return { value };
+    },
+  });
+  return serveService({
+    name: "test-main",
+    config: { HOST: "127.0.0.1", PORT: 0, OPS_PORT: 0 },
+    log: createLogger("test-main", "info"),
+    metrics: createMetrics("test-main", { withProcess: true }),
+    services: [service],
+    verifier,
+    readiness: {},
+  });
+});
