@@ -1,20 +1,10 @@
 import type { ChildProcess } from "node:child_process";
-import { randomBytes } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
 import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
+import { createCluster, endPredecessor, superuser, superuserPassword } from "./postgres-cluster.ts";
 import {
   createSandbox,
   deathSignalPrefix,
@@ -48,8 +38,6 @@ export interface EmbeddedPostgres extends AsyncDisposable {
   /** Ends the server without waiting for its clients; open transactions are rolled back. */
   stop(): Promise<void>;
 }
-
-const superuser = "postgres";
 
 /**
  * Runs a real PostgreSQL 18 from the locked npm binaries, below any folder, as root or not. It is ready when this
@@ -106,33 +94,6 @@ async function endServer({ child, exited }: Server): Promise<void> {
 
 function urlOf(port: number, password: string, database: string): string {
   return `postgres://${superuser}:${password}@127.0.0.1:${port}/${database}`;
-}
-
-function superuserPassword(sandbox: Sandbox): string {
-  const file = path.join(sandbox.folder, "superuser-password");
-  if (!existsSync(file)) {
-    writeFileSync(file, randomBytes(24).toString("base64url"), { mode: 0o600, flag: "wx" });
-  }
-  return readFileSync(file, "utf8");
-}
-
-/** Made beside and renamed when complete: a start that is killed in between leaves nothing that looks like a cluster. */
-async function createCluster(sandbox: Sandbox, data: string, fsync: boolean): Promise<void> {
-  const partial = `${data}.partial`;
-  rmSync(partial, { recursive: true, force: true });
-  const passwordFile = path.join(sandbox.folder, "initdb-password");
-  rmSync(passwordFile, { force: true });
-  writeFileSync(passwordFile, superuserPassword(sandbox), { mode: sandbox.account === undefined ? 0o600 : 0o644 });
-  const parameters = ["-D", partial, "-U", superuser, "-A", "scram-sha-256", "--pwfile", passwordFile];
-  const more = ["--locale=C", "--encoding=UTF8", "--no-instructions", ...(fsync ? [] : ["--no-sync"])];
-  const child = spawnIn(sandbox, "initdb", [...parameters, ...more], [], ["ignore", "pipe", "pipe"]);
-  const output: string[] = [];
-  child.stdout?.on("data", (chunk) => output.push(String(chunk)));
-  child.stderr?.on("data", (chunk) => output.push(String(chunk)));
-  const { code } = await exitOf(child);
-  rmSync(passwordFile, { force: true });
-  if (code !== 0) throw new Error(`initdb failed:\n${output.join("").slice(-2_000)}`);
-  renameSync(partial, data);
 }
 
 function launch(sandbox: Sandbox, data: string, port: number, options: EmbeddedPostgresOptions): Server {
@@ -215,28 +176,6 @@ async function ask(url: string, statement: string): Promise<boolean> {
     return (await client.query(statement)).rowCount === 1;
   } finally {
     await client.end();
-  }
-}
-
-/** A start that was killed may have left its server running; two servers on one cluster are impossible. */
-async function endPredecessor(data: string): Promise<void> {
-  const pidFile = path.join(data, "postmaster.pid");
-  const deadline = performance.now() + 15_000;
-  while (existsSync(pidFile) && performance.now() < deadline) {
-    const pid = Number(readFileSync(pidFile, "utf8").split("\n")[0]);
-    if (!Number.isInteger(pid) || pid <= 0 || !isServerOf(pid, data)) return;
-    process.kill(pid, performance.now() > deadline - 5_000 ? "SIGQUIT" : "SIGINT");
-    await delay(200);
-  }
-}
-
-function isServerOf(pid: number, data: string): boolean {
-  try {
-    process.kill(pid, 0);
-    if (process.platform !== "linux") return true;
-    return readFileSync(`/proc/${pid}/cmdline`, "utf8").split("\0").includes(data);
-  } catch {
-    return false;
   }
 }
 

@@ -33,17 +33,22 @@ export async function readSettings(env: NodeJS.ProcessEnv): Promise<Settings> {
       problems.push(`port ${wanted} is taken by another program: set ${name} to another, or to 0`);
     return wanted;
   };
-  const ops = async (name: string, fallback: number): Promise<number> => {
+  // Nobody is told an ops port in advance, so its default gives way: to another program, and to whoever asked for
+  // free ports because several control planes share this machine.
+  const ops = async (name: string, fallback: number, mainName: string): Promise<number> => {
     if (env[name]) return await main(name, fallback);
-    return (await isFree(fallback)) ? fallback : await freePort();
+    return env[mainName] !== "0" && (await isFree(fallback)) ? fallback : await freePort();
   };
   const settings: Settings = {
     ports: {
-      auth: { port: await main("AUTH_PORT", 7101), opsPort: await ops("AUTH_OPS_PORT", 7191) },
-      "user-quota": { port: await main("USER_QUOTA_PORT", 7102), opsPort: await ops("USER_QUOTA_OPS_PORT", 7192) },
+      auth: { port: await main("AUTH_PORT", 7101), opsPort: await ops("AUTH_OPS_PORT", 7191, "AUTH_PORT") },
+      "user-quota": {
+        port: await main("USER_QUOTA_PORT", 7102),
+        opsPort: await ops("USER_QUOTA_OPS_PORT", 7192, "USER_QUOTA_PORT"),
+      },
       "node-registry": {
         port: await main("NODE_REGISTRY_PORT", 7103),
-        opsPort: await ops("NODE_REGISTRY_OPS_PORT", 7193),
+        opsPort: await ops("NODE_REGISTRY_OPS_PORT", 7193, "NODE_REGISTRY_PORT"),
       },
     },
     nodeEdgePort: await main("NODE_EDGE_PORT", 7443),
