@@ -7,6 +7,9 @@ import { AuthService, LoginRequestSchema } from "#gen/decentrastore/auth/v1/auth
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { startTestService, type TestService } from "#platform/testing/test-service.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 const path = "/decentrastore.auth.v1.AuthService/Login";
 const MIB = 1024 * 1024;
 
@@ -36,7 +39,7 @@ describe("bodies of the Connect protocol", () => {
     ["an array", "[]"],
   ])("%s is INVALID_ARGUMENT", async (_name, body) => {
     expect(await post(body)).toMatchObject({ status: 400, code: "invalid_argument" });
-    await expect.poll(() => running.lines.at(-1)).toMatchObject({ msg: "rpc", code: "INVALID_ARGUMENT" });
+    await expect.poll(() => running.lines.at(-1), PATIENCE).toMatchObject({ msg: "rpc", code: "INVALID_ARGUMENT" });
   });
 
   test("random bytes as protobuf are INVALID_ARGUMENT or a message, and never a server error", async () => {

@@ -15,6 +15,9 @@ import { invalidArgument, RpcError } from "#platform/rpc/errors.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { startTestService, type TestService } from "#platform/testing/test-service.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 const userId = randomUUID();
 const quota = implementPartly(UserQuotaService, {
   getQuota: (request, context) => {
@@ -147,7 +150,7 @@ test("a response that does not fit its message is INTERNAL and in the log", asyn
   const error = await failureOf(client.listLedgerEntries({ userId }, { headers: { authorization } }));
   expect(error.code).toBe(Code.Internal);
   await expect
-    .poll(() => running.lines.slice(before).map(({ msg }) => msg))
+    .poll(() => running.lines.slice(before).map(({ msg }) => msg), PATIENCE)
     .toContain("rpc failed after it was answered");
 });
 

@@ -19,6 +19,9 @@ import { startTestService, type TestService } from "#platform/testing/test-servi
 import { createServiceClient } from "./service-client.ts";
 import { createServiceTokenSource, type ServiceTokenSource } from "./service-token-source.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 const userId = randomUUID();
 
 function tokensOf(running: TestService, scopes: readonly string[]): ServiceTokenSource {
@@ -172,7 +175,7 @@ test("a token is asked for once, renewed ahead, and kept while auth is away", as
 
   await clock.advance(401_000);
   expect(await source.token()).toBe("token-1");
-  await expect.poll(() => source.token()).toBe("token-2");
+  await expect.poll(() => source.token(), PATIENCE).toBe("token-2");
 
   isUp = false;
   await clock.advance(590_000);

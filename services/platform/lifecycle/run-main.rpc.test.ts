@@ -6,6 +6,9 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 const readySchema = z.object({ type: z.literal("ready"), port: z.int(), opsPort: z.int() });
 const file = new URL("../testing/main-process.ts", import.meta.url);
 
@@ -36,7 +39,7 @@ test.each(["SIGTERM", "SIGINT"] as const)("%s finishes what is in flight and end
   const metrics = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text();
   expect(metrics).toContain("nodejs_eventloop_lag_seconds");
   const call = client.unary({ value: "400" });
-  await expect.poll(() => fetch(`http://127.0.0.1:${opsPort}/livez`).then(({ status }) => status)).toBe(200);
+  await expect.poll(() => fetch(`http://127.0.0.1:${opsPort}/livez`).then(({ status }) => status), PATIENCE).toBe(200);
   main.child.kill(signal);
   expect((await call).value).toBe("400");
   expect(await main.exited).toEqual({ code: 0, signal: null });
@@ -50,7 +53,7 @@ test("a second signal ends the process at once", async () => {
   const call = client.unary({ value: "20000" }).catch((error: unknown) => error);
   await client.unary({});
   main.child.kill("SIGTERM");
-  await expect.poll(() => main.output()).toContain("stopping");
+  await expect.poll(() => main.output(), PATIENCE).toContain("stopping");
   main.child.kill("SIGTERM");
   expect(await main.exited).toEqual({ code: 143, signal: null });
   expect(await call).toBeInstanceOf(Error);
@@ -79,7 +82,7 @@ test("a start that fails says why", async () => {
 
 test("a signal during the start ends it", async () => {
   using main = start("hang");
-  await expect.poll(() => main.output()).toContain("starting");
+  await expect.poll(() => main.output(), PATIENCE).toContain("starting");
   main.child.kill("SIGTERM");
   expect(await main.exited).toEqual({ code: 0, signal: null });
   expect(main.output()).toContain("stopped while starting");

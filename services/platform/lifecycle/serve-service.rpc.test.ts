@@ -7,6 +7,9 @@ import { Health, HealthCheckResponse_ServingStatus as Status } from "#gen/grpc/h
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
 import { startTestService } from "#platform/testing/test-service.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 describe("probes", () => {
   test("readiness follows its checks, liveness does not, on both ports", async () => {
     let isUp = true;
@@ -19,7 +22,7 @@ describe("probes", () => {
       expect([await statusOf(`${url}/livez`), await statusOf(`${url}/readyz`)]).toEqual([200, 200]);
     }
     isUp = false;
-    await expect.poll(() => statusOf(`${running.url}/readyz`)).toBe(503);
+    await expect.poll(() => statusOf(`${running.url}/readyz`), PATIENCE).toBe(503);
     const answer = await fetch(`${running.opsUrl}/readyz`);
     expect([answer.status, await answer.json()]).toEqual([
       503,
@@ -53,7 +56,7 @@ describe("probes", () => {
     ]) {
       isUp = true;
       const health = createClient(Health, transport);
-      await expect.poll(async () => (await health.check({})).status).toBe(Status.SERVING);
+      await expect.poll(async () => (await health.check({})).status, PATIENCE).toBe(Status.SERVING);
       expect((await health.check({ service: "grpc.testing.TestService" })).status).toBe(Status.SERVING);
       expect((await failureOf(health.check({ service: "nobody" }))).code).toBe(Code.NotFound);
       const seen: Status[] = [];
@@ -87,7 +90,7 @@ describe.each(STACKS)("a stop, seen over %s", (stack) => {
     const client = stacks.clients[stack];
     const calls = Array.from({ length: 50 }, (_, i) => client.unary({ value: `${i}` }));
     const streams = [readAll(client.serverStream({})), readAll(client.bidi(endless()))];
-    await expect.poll(() => started.length).toBe(50);
+    await expect.poll(() => started.length, PATIENCE).toBe(50);
     const startedAt = performance.now();
     await stacks[Symbol.asyncDispose]();
     expect(performance.now() - startedAt).toBeLessThan(3_000);
@@ -145,7 +148,7 @@ test("calls that come in all the time either succeed or are refused while a serv
       if (outcome !== "OK") break;
     }
   });
-  await expect.poll(() => codes.get("OK")).toBeGreaterThan(100);
+  await expect.poll(() => codes.get("OK"), PATIENCE).toBeGreaterThan(100);
   await stacks[Symbol.asyncDispose]();
   isOver = true;
   await Promise.all(load);

@@ -7,6 +7,9 @@ import { invalidArgument } from "#platform/rpc/errors.ts";
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
 import type { TestService } from "#platform/testing/test-service.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 describe.each(STACKS)("streams over %s", (stack) => {
   test("a server stream delivers its messages in order and then ends", async () => {
     await using stacks = await startBothStacks({
@@ -86,7 +89,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
     });
     expect(error.code).toBe(Code.Canceled);
     expect(await cleaned.promise).toBe("cleaned");
-    await expect.poll(() => stacks.running.lines.at(-1)).toMatchObject({ code: "CANCELLED", msg: "rpc" });
+    await expect.poll(() => stacks.running.lines.at(-1), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
   });
 
   test("a client's deadline ends a stream that has none of its own", async () => {
@@ -98,7 +101,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
     });
     const error = await failureOf(() => valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 200 })));
     expect(error.code).toBe(Code.DeadlineExceeded);
-    await expect.poll(() => stacks.running.lines.at(-1)?.code).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
+    await expect.poll(() => stacks.running.lines.at(-1)?.code, PATIENCE).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
   });
 });
 
@@ -155,7 +158,7 @@ describe.each(["main port", "node edge"])("on the %s", (port) => {
     if (way === "reset") stream.destroy(new Error("reset"));
     else stream.session?.destroy();
     expect(await ended.promise).toMatchObject({ code: Code.Canceled });
-    await expect.poll(() => stacks.running.lines.at(-1)).toMatchObject({ code: "CANCELLED", msg: "rpc" });
+    await expect.poll(() => stacks.running.lines.at(-1), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
     stream.session?.destroy();
   });
 });

@@ -8,6 +8,9 @@ import { currentTraceparent } from "#platform/rpc/trace.ts";
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
 import { createTestDatabase } from "#platform/testing/test-database.ts";
 
+// How long a condition may take to come true on a busy machine.
+const PATIENCE = { timeout: 20_000 };
+
 describe.each(STACKS)("unary calls over %s", (stack) => {
   test("headers and trailers of a handler arrive, also binary ones", async () => {
     await using stacks = await startBothStacks({
@@ -61,7 +64,7 @@ describe.each(STACKS)("unary calls over %s", (stack) => {
     const error = await failureOf(stacks.clients[stack].unary({}, { signal: cancel.signal }));
     expect(error.code).toBe(Code.Canceled);
     await aborted.promise;
-    await expect.poll(() => stacks.running.lines.at(-1)).toMatchObject({ code: "CANCELLED", level: "info" });
+    await expect.poll(() => stacks.running.lines.at(-1), PATIENCE).toMatchObject({ code: "CANCELLED", level: "info" });
   });
 
   test("the trace of the caller is logged and handed on", async () => {
