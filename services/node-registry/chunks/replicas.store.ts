@@ -84,20 +84,18 @@ export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise
   }));
 }
 
-const FIRST_PROOF_WITHIN_MS = 3_600_000;
-
 export interface AssignmentTerms {
   /** Whether repair assigns them, and not an upload. */
   readonly isRepair?: boolean;
   /** The first proof is due within it: set here, because a confirmation that touched the due-index would be slower. */
-  readonly firstProofWithinMs?: number;
+  readonly firstProofWithinMs: number;
 }
 
 export async function insertReplicas(
   tx: Transaction,
   replicas: readonly (Pair & { readonly blockIndex: number })[],
   now: Temporal.Instant,
-  { isRepair = false, firstProofWithinMs = FIRST_PROOF_WITHIN_MS }: AssignmentTerms = {},
+  { isRepair = false, firstProofWithinMs }: AssignmentTerms,
 ): Promise<void> {
   if (replicas.length === 0) return;
   await tx.query(sql.type(zVoid)`

@@ -27,6 +27,7 @@ export async function exchangeAssignments(
   failed: readonly Pair[],
   terms: {
     readonly now: Temporal.Instant;
+    readonly firstProofWithinMs: number;
     /** Nodes that failed a chunk before. */
     readonly barred: readonly Pair[];
     /** Where no node can be found the old assignment stays. */
@@ -66,7 +67,7 @@ export async function exchangeAssignments(
       made.push({ chunkHash, nodeRowId, blockIndex: replica.blockIndex, sizeBytes });
     });
   }
-  await writeExchange(tx, { exchanged, made, chunks, now: terms.now });
+  await writeExchange(tx, { exchanged, made, chunks, terms });
   return { made, relaxed: placement.relaxed };
 }
 
@@ -76,22 +77,23 @@ async function writeExchange(
     exchanged,
     made,
     chunks,
-    now,
+    terms,
   }: {
     readonly exchanged: readonly Replica[];
     readonly made: readonly Assignment[];
     readonly chunks: ReadonlyMap<string, Chunk>;
-    readonly now: Temporal.Instant;
+    readonly terms: { readonly now: Temporal.Instant; readonly firstProofWithinMs: number };
   },
 ): Promise<void> {
   if (made.length === 0) return;
+  const { now } = terms;
   await deleteReplicas(tx, exchanged);
   await insertDeletions(
     tx,
     exchanged.map(({ chunkHash, nodeRowId }) => ({ chunkHash, nodeRowId, cause: "not_placed" })),
     now,
   );
-  await insertReplicas(tx, made, now);
+  await insertReplicas(tx, made, now, terms);
   const changes = collectHoldingChanges();
   for (const { chunkHash, nodeRowId } of exchanged) {
     const change = changes.of(nodeRowId);

@@ -36,6 +36,7 @@ async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint): Promise<num
         hashes.map((chunkHash) => ({ chunkHash, nodeRowId })),
         {
           now: deps.clock.now(),
+          firstProofWithinMs: deps.config.PROOF_FIRST_WITHIN,
           barred: [],
           isOptional: true,
           place: deps.placer.place,

@@ -154,7 +154,9 @@ async function runPlacement(
     return await transact(deps, async (tx) => {
       const now = deps.clock.now();
       const expiresAt = now.add({ hours: 24 });
-      const outcome = await placeUpload(tx, content, { ...attempt, now, expiresAt, place: deps.placer.place });
+      const firstProofWithinMs = deps.config.PROOF_FIRST_WITHIN;
+      const terms = { ...attempt, now, expiresAt, firstProofWithinMs, place: deps.placer.place };
+      const outcome = await placeUpload(tx, content, terms);
       if (outcome.step === "refused" || outcome.step === "changed") {
         await failAttempt(tx, { uploadId: content.uploadId, attempt: attempt.attempt }, now);
       } else if (outcome.step === "placed" && outcome.upload.state === "completed") {

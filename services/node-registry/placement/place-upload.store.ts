@@ -84,6 +84,7 @@ export interface PlaceTerms {
   readonly reservationId: string | null;
   readonly now: Temporal.Instant;
   readonly expiresAt: Temporal.Instant;
+  readonly firstProofWithinMs: number;
   readonly place: (requests: readonly PlaceRequest[]) => Placement | undefined;
 }
 
@@ -132,7 +133,7 @@ export async function placeUpload(tx: Transaction, content: UploadContent, terms
   if (placement === undefined) return { step: "refused", refusal: { reason: "not_enough_nodes" } };
   await writeLives(tx, content, split, terms);
   const made = assignmentsOf(content, placement);
-  await insertReplicas(tx, made, terms.now);
+  await insertReplicas(tx, made, terms.now, terms);
   await insertReferences(tx, content.uploadId, content.chunks);
   const remainingChunks =
     split.unknown.length + split.dead.length + split.living.filter(({ chunk }) => !chunk.hasQuorum).length;

@@ -52,6 +52,7 @@ async function replaceIn(
   if (asked.hashes.some((chunkHash) => !used.has(chunkHash))) return "chunk_not_found";
   const exchange = await exchangeAssignments(tx, locked, asked.failed, {
     now: deps.clock.now(),
+    firstProofWithinMs: deps.config.PROOF_FIRST_WITHIN,
     barred: await readReplacedNodes(tx, asked.uploadId),
     isOptional: false,
     place: deps.placer.place,
