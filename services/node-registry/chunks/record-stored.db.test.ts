@@ -155,6 +155,21 @@ test("usage and outbox position are of one instant, however many reports and rel
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
+test("the position is that of an event which user-quota consumes, whatever happens to nodes later", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await place(f, 1, 1);
+  for (const { nodeId, chunkHash } of upload.pairs) {
+    await f.nodeById(nodeId).client.reportStoredChunks({ chunkHashes: [chunkHash] });
+  }
+  const before = await f.chunks.getUserUsage(upload);
+  await f.pool.query(sql.unsafe`
+    insert into node_registry.outbox (event_id, subject, key, key_version, type, payload)
+    values (gen_random_uuid(), 'decentrastore.node.online.later', 'later', 1, 'NodeOnline', '')`);
+  expect(before.outboxPosition).toBeGreaterThan(0n);
+  expect(await f.chunks.getUserUsage(upload)).toEqual(before);
+});
+
 import { fromBinary } from "@bufbuild/protobuf";
 import { z } from "zod";
 import { ChunkReleasedSchema } from "#gen/decentrastore/events/v1/events_pb.ts";

@@ -65,7 +65,13 @@ export async function readUsage(tx: Transaction, userId: string) {
     from node_registry.user_usage
     where user_id = ${userId}::uuid
     for no key update`);
+  // Only of events that user-quota consumes: it can tell that it has come so far by no others.
   const position = await tx.oneFirst(sql.type(z.strictObject({ position: zInt8 }))`
-    select coalesce(max(id), 0) as position from node_registry.outbox`);
+    select coalesce((
+      select id from node_registry.outbox
+      where subject like 'decentrastore.chunk.%' or subject like 'decentrastore.upload.%'
+      order by id desc
+      limit 1
+    ), 0) as position`);
   return { chargedBytes: usage.charged_bytes, chargedChunks: usage.charged_chunks, outboxPosition: position };
 }
