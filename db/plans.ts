@@ -35,7 +35,7 @@ const planRow = z.object({ "QUERY PLAN": z.array(z.object({ Plan: planNode })) }
  * What the application roles ran, from pg_stat_statements, each with its generic plan. Sequential scans are priced out,
  * because on small tables the planner prefers them: one that remains has no index that could serve it.
  *
- * Needs PostgreSQL 16 (`explain (generic_plan)`) and a login that may read all statements.
+ * Needs a login that may read all statements.
  */
 export async function planStatements(
   client: pg.ClientBase,
@@ -50,10 +50,10 @@ export async function planStatements(
      group by query order by sum(total_exec_time) desc`,
     [roles],
   );
-  await client.query("set enable_seqscan = off");
+  await client.query("set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
   const planned: PlannedStatement[] = [];
   for (const row of rows) planned.push(await plan(client, row));
-  await client.query("reset enable_seqscan");
+  await client.query("reset enable_seqscan; reset plan_cache_mode");
   return planned;
 }
 
@@ -61,12 +61,24 @@ async function plan(client: pg.ClientBase, row: Omit<PlannedStatement, "accesses
   const { statement, calls, meanMs } = row;
   const base = { statement: statement.replace(/\s+/g, " ").trim(), calls, meanMs };
   try {
-    const result = await client.query<Record<string, unknown>>(`explain (generic_plan, format json) ${statement}`);
+    const result = await explain(client, statement);
     const nodes = flatten(planRow.parse(result.rows[0])["QUERY PLAN"].map(({ Plan }) => Plan));
     const scans = nodes.flatMap((node) => (node["Node Type"] === "Seq Scan" ? [node["Relation Name"] ?? ""] : []));
     return { ...base, accesses: [...new Set(nodes.flatMap(accessOf))], scans: [...new Set(scans)], problem: undefined };
   } catch (error) {
     return { ...base, accesses: [], scans: [], problem: error instanceof Error ? error.message : String(error) };
+  }
+}
+
+/** The plan for any values; `explain (generic_plan)` would do the same, but only since PostgreSQL 16. */
+async function explain(client: pg.ClientBase, statement: string): Promise<pg.QueryResult<Record<string, unknown>>> {
+  const parameters = Math.max(0, ...[...statement.matchAll(/\$(\d+)/g)].map(([, number]) => Number(number)));
+  const values = parameters === 0 ? "" : `(${Array(parameters).fill("null").join(", ")})`;
+  await client.query(`prepare explained as ${statement}`);
+  try {
+    return await client.query(`explain (format json) execute explained${values}`);
+  } finally {
+    await client.query("deallocate explained");
   }
 }
 

@@ -30,7 +30,14 @@ const template = "template_decentrastore";
 export async function setup(project: TestProject): Promise<(() => Promise<void>) | undefined> {
   if (project.vitest.projects.every(({ name }) => name === "unit")) return undefined;
   const folder = createTempFolder();
-  const server = await startEmbeddedPostgres({ folder: folder.path, fsync: false, database: template });
+  // The bin folder of another version, to run the tests on the oldest that is supported.
+  const binFolder = process.env.TEST_POSTGRES_BIN;
+  const server = await startEmbeddedPostgres({
+    folder: folder.path,
+    fsync: false,
+    database: template,
+    ...(binFolder !== undefined && { binFolder }),
+  });
   const stop = async () => {
     await server.stop();
     await folder[Symbol.asyncDispose]();
