@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { test } from "vitest";
-import { createFixture } from "../testing/fixture.ts";
-import { expectSoundBooks } from "../testing/invariants.ts";
-import { commands, newModel } from "./commands.ts";
+import { createFixture } from "./fixture.ts";
+import { expectSoundBooks } from "./invariants.ts";
+import { commands, newModel } from "./model-commands.ts";
 
 // QUOTA_MODEL_RUNS=2000 is a night's work; fast-check prints seed and path of what it finds.
 const numRuns = Number(process.env.QUOTA_MODEL_RUNS ?? 25);

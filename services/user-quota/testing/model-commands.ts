@@ -6,9 +6,9 @@ import { ReservationState } from "#gen/decentrastore/user_quota/v1/reservation_p
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { toDuration } from "#platform/rpc/time.ts";
 import { sweepOnce } from "../reservations/sweeper.worker.ts";
-import { chunkReleased, chunkStored, uploadCompleted, userChanged } from "../testing/events.ts";
-import { admin, type Fixture, gateway } from "../testing/fixture.ts";
-import { announcedThresholds } from "../testing/invariants.ts";
+import { chunkReleased, chunkStored, uploadCompleted, userChanged } from "./events.ts";
+import { admin, type Fixture, gateway } from "./fixture.ts";
+import { announcedThresholds } from "./invariants.ts";
 import {
   applyFact,
   changeUse,
