@@ -20,7 +20,9 @@ import type { ChunkHooks, ChunkRooms, Deps } from "./deps.ts";
 import { type Directory, startDirectory } from "./directory/directory.ts";
 import { startDirectoryUpkeep } from "./directory/upkeep.worker.ts";
 import { openAuthorities } from "./enrollment/authorities.ts";
-import { keepEdgeCertificates, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
+import { AUTHORITIES_POLL_MS, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
+import { startEdgeUpkeep } from "./enrollment/edge-upkeep.ts";
+import { type RotationTimes, rotationTimes } from "./enrollment/rotation.worker.ts";
 import { joinRooms } from "./join-rooms.ts";
 import { startLiveness } from "./liveness/start-liveness.ts";
 import { createProofRooms, type ProofRooms } from "./proof-rooms.ts";
@@ -36,6 +38,8 @@ export interface NodeRegistryParts {
   readonly log?: Logger;
   /** Instead of auth's keys. */
   readonly verifier?: TokenVerifier;
+  readonly rotation?: RotationTimes;
+  readonly authoritiesPollMs?: number;
   readonly chunkRooms?: (deps: Deps, hooks?: ChunkHooks) => ChunkRooms;
 }
 
@@ -70,7 +74,7 @@ export async function startNodeRegistry(
   stack.use(startDirectoryUpkeep({ ...deps, probationBelow }, ended.signal));
   const chunkRooms = await startRooms({ deps, nats, proofRooms }, parts, stack, ended.signal);
   const verifier = parts.verifier ?? authVerifier(config, clock, log);
-  const running = await serveRooms({ deps, nats, chunkRooms, proofRooms, directory, verifier }, stack);
+  const running = await serveRooms({ deps, nats, chunkRooms, proofRooms, directory, verifier, parts }, stack);
   const rest = stack.move();
   return { addresses: running.addresses, [Symbol.asyncDispose]: () => rest.disposeAsync() };
 }
@@ -146,16 +150,19 @@ interface Rooms {
   readonly proofRooms: ProofRooms;
   readonly directory: Directory;
   readonly verifier: TokenVerifier;
+  readonly parts: NodeRegistryParts;
 }
 
 /** The upper rooms and the ports. What is put on the stack later is stopped earlier. */
 async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<RunningService> {
   const { deps, nats, chunkRooms, proofRooms } = rooms;
   const { config, pool, clock, log, metrics } = deps;
-  const authorities = await openAuthorities({ pool, clock, log, encryptionKeys: encryptionKeys(config) });
+  const authoritiesDeps = { pool, clock, log, encryptionKeys: encryptionKeys(config) };
+  const authorities = await openAuthorities(authoritiesDeps);
   const liveness = stack.use(await startLiveness({ ...deps, nats, chunkRooms, authorities }));
   rooms.directory.sharesWith(() => liveness.aliveCount());
-  const edgeDeps = { authorities, clock, log, names: config.NODE_EDGE_NAMES };
+  const pollMs = rooms.parts.authoritiesPollMs ?? AUTHORITIES_POLL_MS;
+  const edgeDeps = { authorities, clock, log, names: config.NODE_EDGE_NAMES, pollMs };
   const certificates = await makeEdgeCertificates(edgeDeps);
   const running = await serveService({
     name: "node-registry",
@@ -181,16 +188,10 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     },
   });
   stack.use(running);
-  const stop = new AbortController();
-  const keeping = keepEdgeCertificates(
-    edgeDeps,
-    certificates,
-    (next) => running.setNodeEdgeCertificates(next),
-    stop.signal,
+  stack.use(
+    startEdgeUpkeep({ ...authoritiesDeps, ...edgeDeps }, rooms.parts.rotation ?? rotationTimes, certificates, (next) =>
+      running.setNodeEdgeCertificates(next),
+    ),
   );
-  stack.defer(async () => {
-    stop.abort();
-    await keeping;
-  });
   return running;
 }

@@ -1,6 +1,6 @@
 // Must come before @peculiar/x509, which needs its decorators; no other file imports that package.
 import "reflect-metadata";
-import { createHash, createPublicKey, type KeyObject, webcrypto } from "node:crypto";
+import { createHash, createPublicKey, type KeyObject, randomBytes, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
 import {
   BasicConstraintsExtension,
@@ -42,7 +42,8 @@ export async function createAuthority(validity: Validity): Promise<SigningAuthor
   const keys = await webcrypto.subtle.generateKey(P256, true, ["sign", "verify"]);
   const certificate = await X509CertificateGenerator.createSelfSigned({
     ...datesOf(validity),
-    name: "CN=DecentraStore node CA, O=DecentraStore",
+    // A name of its own: OpenSSL looks for issuers by name, and while a CA is replaced two are trusted.
+    name: `CN=DecentraStore node CA ${randomBytes(4).toString("hex")}, O=DecentraStore`,
     keys,
     signingAlgorithm: SIGNING,
     extensions: [

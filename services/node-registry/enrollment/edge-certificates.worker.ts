@@ -14,6 +14,7 @@ export interface EdgeCertificatesDeps {
   readonly log: Logger;
   /** Names and addresses besides the local ones. */
   readonly names: readonly string[];
+  readonly pollMs: number;
 }
 
 export interface ServerCertificate extends EdgeCertificates {
@@ -45,7 +46,7 @@ export async function keepEdgeCertificates(
 ): Promise<void> {
   let { renewAt } = current;
   while (!signal.aborted) {
-    await deps.clock.sleep(AUTHORITIES_POLL_MS, signal);
+    await deps.clock.sleep(deps.pollMs, signal);
     if (signal.aborted) return;
     try {
       const isChanged = await deps.authorities.refresh();
