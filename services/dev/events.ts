@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { createLogger } from "#platform/log/logger.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
 import { readStream } from "#platform/nats/read-stream.ts";
-import { isStreamName, jetStreamErrorCode, type StreamName, subjectMatches } from "#platform/nats/streams.ts";
+import { isStreamMissing, isStreamName, type StreamName, subjectMatches } from "#platform/nats/streams.ts";
 import { eventLine, type PrintedEvent, printedEvent } from "./events-format.ts";
 import { subscriberNatsUrl } from "./nats-target.ts";
 
@@ -66,7 +66,7 @@ async function replay(nats: Nats, from: string | true): Promise<Set<string>> {
         if (subjectMatches(subject, its)) events.push(printedEvent(its, headers, payload));
       }
     } catch (error) {
-      if (jetStreamErrorCode(error) !== 10059) throw error; // no such stream yet
+      if (!isStreamMissing(error)) throw error;
     }
   }
   events.sort((a, b) => (Date.parse(a.time) || 0) - (Date.parse(b.time) || 0));

@@ -77,5 +77,7 @@ function consumerRights(stream: string, durable: string): string[] {
     `$JS.API.CONSUMER.MSG.NEXT.${stream}.${durable}`,
     `$JS.API.CONSUMER.DELETE.${stream}.${durable}`,
     `$JS.ACK.${stream}.${durable}.>`,
+    // The longer form of newer servers, with domain and account in front.
+    `$JS.ACK.*.*.${stream}.${durable}.>`,
   ];
 }

@@ -1,48 +1,11 @@
 import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
-import type { Logger } from "#platform/log/logger.ts";
-import type { Nats } from "#platform/nats/connect.ts";
-import { jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
-import type { Metrics } from "#platform/ops/metrics.ts";
-import type { Pool, Transaction } from "#platform/postgres/pool.ts";
-import type { Clock } from "#platform/time/clock.ts";
+import { isStreamMissing } from "#platform/nats/streams.ts";
 import { type ConsumerMetrics, createConsumerMetrics } from "./consumer-metrics.ts";
+import type { ConsumerOptions } from "./consumer-options.ts";
 import { runConsumerSession } from "./consumer-session.ts";
-import type { ReceivedEvent } from "./received-event.ts";
 
-const STREAM_NOT_FOUND = 10059;
-
+export type { ConsumerOptions } from "./consumer-options.ts";
 export type { ReceivedEvent } from "./received-event.ts";
-
-export interface ConsumerOptions {
-  nats: Nats;
-  pool: Pool;
-  /** The schema whose inbox table remembers what was applied. */
-  schema: string;
-  stream: StreamName;
-  /** `<service>-<stream in lower case>`, e.g. `user-quota-users`: the broker's permissions allow exactly that name. */
-  durable: string;
-  /** One subject with wildcards; the whole stream without it. */
-  filterSubject?: string;
-  /** Events per transaction, default 1,000: larger ones share more of what each costs. */
-  maxBatch?: number;
-  /** The pause after an event's first failure, default 500; it doubles with each further one, up to a minute. */
-  retryDelayMs?: number;
-  /** How long another process waits for this one's consumer after a crash, default 5,000. */
-  leaseTtlMs?: number;
-  /** Tries before an event goes to the dead letters, default 8. A database that is away is not a try. */
-  maxTries?: number;
-  /**
-   * Gets, in stream order, only events that this consumer has not applied before; their inbox rows were inserted in the
-   * same transaction. Throw to have everything rolled back and tried again, one event at a time. May run twice.
-   */
-  apply: (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void>;
-  /** After each commit, e.g. to wake the outbox. */
-  afterCommit?: () => void;
-  clock: Clock;
-  log: Logger;
-  metrics: Metrics;
-  signal: AbortSignal;
-}
 
 /**
  * Applies a stream's events to the database: at least once delivered, exactly once applied, in stream order within each
@@ -98,7 +61,7 @@ async function runTerm(
       await runConsumerSession({ options, doubt, ...context });
     } catch (error) {
       if (lease.signal.aborted) return;
-      const isMissing = jetStreamErrorCode(error) === STREAM_NOT_FOUND;
+      const isMissing = isStreamMissing(error);
       if (isMissing && !wasMissing) log.info({ stream, consumer: durable }, "waiting for the stream");
       wasMissing = isMissing;
       if (!isMissing) log.warn({ err: error, consumer: durable }, "could not set up the consumer, trying again");

@@ -1,10 +1,8 @@
 import { type MsgHdrs, headers as newHeaders } from "nats";
 import type { Nats } from "#platform/nats/connect.ts";
 import { readStream, type StoredMessage } from "#platform/nats/read-stream.ts";
-import { jetStreamErrorCode } from "#platform/nats/streams.ts";
+import { isStreamMissing } from "#platform/nats/streams.ts";
 import { deadLetterHeaders } from "./dead-letter.ts";
-
-const STREAM_NOT_FOUND = 10059;
 
 /** An event that a consumer gave up. */
 export interface DeadLetter {
@@ -32,7 +30,7 @@ export async function listDeadLetters(nats: Nats, filter: { consumer?: string } 
     for await (const message of readStream(nats, "DEAD_LETTERS", { subject })) letters.push(deadLetterFrom(message));
   } catch (error) {
     // Nobody ever gave anything up.
-    if (jetStreamErrorCode(error) !== STREAM_NOT_FOUND) throw error;
+    if (!isStreamMissing(error)) throw error;
   }
   return letters;
 }

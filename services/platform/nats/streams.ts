@@ -109,6 +109,11 @@ export function jetStreamErrorCode(error: unknown): number | undefined {
   return error instanceof NatsError ? error.api_error?.err_code : undefined;
 }
 
+/** There is no such stream (yet, or any more). */
+export function isStreamMissing(error: unknown): boolean {
+  return jetStreamErrorCode(error) === STREAM_NOT_FOUND;
+}
+
 /**
  * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have
  * tuned, and gets the subjects that it lacks, which a newer version brings.
@@ -127,7 +132,7 @@ export async function ensureStream(
     log.info({ stream: name, subjects: missing }, "the stream gets further subjects");
     return { info: await streams.update(name, { subjects: [...info.config.subjects, ...missing] }), isNew: false };
   } catch (error) {
-    if (jetStreamErrorCode(error) !== STREAM_NOT_FOUND) throw error;
+    if (!isStreamMissing(error)) throw error;
   }
   return await makeStream(streams, streamConfig(name, settings), log);
 }

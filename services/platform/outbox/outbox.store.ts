@@ -1,6 +1,6 @@
 import type { Connection } from "#platform/postgres/pool.ts";
 import { byteaArray, int8Array, sql, textArray, uuidArray, zVoid } from "#platform/postgres/sql.ts";
-import type { OutboxEvent } from "./outbox.ts";
+import type { OutboxEvent } from "./outbox-event.ts";
 
 /**
  * Inserts in the order of the array, in one statement: `with ordinality` fixes the order in which ids are drawn, and the

@@ -3,22 +3,9 @@ import type { Connection, Pool, Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
 import { insertOutboxRows } from "./outbox.store.ts";
+import type { OutboxEvent } from "./outbox-event.ts";
 
-/** A domain event, ready to be stored beside the change that it tells of. */
-export interface OutboxEvent {
-  eventId: string;
-  /** The whole NATS subject, with the `decentrastore.` prefix. */
-  subject: string;
-  /** The aggregate's id: events of one key are delivered in the order in which they were appended. */
-  key: string;
-  /** The aggregate's own counter: 1 first, without gaps. */
-  keyVersion: bigint;
-  /** Full name of the protobuf message. */
-  type: string;
-  payload: Uint8Array;
-  /** W3C trace context of the request that caused it. */
-  traceparent?: string;
-}
+export type { OutboxEvent } from "./outbox-event.ts";
 
 export interface EventAddress {
   subject: string;

@@ -4,8 +4,8 @@ import { createPublisher, type Publisher, type PublishOutcome } from "#platform/
 import { streamOf } from "#platform/nats/streams.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
 import { markPublished, type OutboxRow, readBacklog, readUnpublished, type Stored } from "./relay.store.ts";
-import type { RelayOptions } from "./relay.worker.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
+import type { RelayOptions } from "./relay-options.ts";
 import { createRelayPauses, type RelayPauses } from "./relay-pauses.ts";
 import { createSendQueue } from "./send-queue.ts";
 import { NotLeadingError } from "./stream-recovery.ts";

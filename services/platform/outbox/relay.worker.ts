@@ -1,34 +1,12 @@
 import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
-import type { Logger } from "#platform/log/logger.ts";
-import type { Nats } from "#platform/nats/connect.ts";
-import type { StreamName, StreamSettings } from "#platform/nats/streams.ts";
-import type { Metrics } from "#platform/ops/metrics.ts";
-import type { Pool } from "#platform/postgres/pool.ts";
-import type { Clock } from "#platform/time/clock.ts";
-import type { Outbox } from "./outbox.ts";
 import { RELAY_LEASE } from "./relay.store.ts";
 import { createRelayMetrics, type RelayMetrics } from "./relay-metrics.ts";
+import type { RelayOptions } from "./relay-options.ts";
 import { runRelaySession } from "./relay-session.ts";
 import { NotLeadingError, recoverStreams } from "./stream-recovery.ts";
 import { watchStreams } from "./stream-watch.worker.ts";
 
-export interface RelayOptions {
-  pool: Pool;
-  schema: string;
-  nats: Nats;
-  /** The streams that belong to this service; the relay makes them. */
-  streams: readonly StreamName[];
-  outbox: Outbox;
-  clock: Clock;
-  log: Logger;
-  metrics: Metrics;
-  signal: AbortSignal;
-  streamSettings?: StreamSettings;
-  /** How long another process waits for this one's relay after a crash, default 5,000. */
-  leaseTtlMs?: number;
-  /** How often rows are looked for that nobody told of, default 75. */
-  pollMs?: number;
-}
+export type { RelayOptions } from "./relay-options.ts";
 
 /**
  * Publishes the outbox of one schema to JetStream, in one process at a time.

@@ -1,7 +1,7 @@
 import { DiscardPolicy } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
-import { jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
+import { isStreamMissing, type StreamName } from "#platform/nats/streams.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { backlogOf } from "./relay.store.ts";
@@ -11,7 +11,6 @@ import { creationOf, lostPart } from "./stream-recovery.ts";
 
 const EVERY_MS = 5_000;
 const NEARLY_FULL = 0.8;
-const STREAM_NOT_FOUND = 10059;
 
 export interface StreamWatchOptions {
   pool: Pool;
@@ -75,7 +74,7 @@ async function isLost(options: StreamWatchOptions, stream: StreamName, warned: S
     }
     return lostPart(known, { createdAt: creationOf(info), lastSequence: BigInt(info.state.last_seq) }) !== undefined;
   } catch (error) {
-    if (jetStreamErrorCode(error) === STREAM_NOT_FOUND) return true;
+    if (isStreamMissing(error)) return true;
     throw error;
   }
 }
