@@ -12,7 +12,7 @@ import { checkHeartbeat, type HeartbeatFields } from "./heartbeat-request.ts";
 import type { BeatSource, LeaseWriter } from "./lease-writer.worker.ts";
 import type { NodeStreams } from "./node-streams.ts";
 import { type OwnCommandsDeps, ownCommands } from "./own-commands.ts";
-import type { RateGuard } from "./rate-guard.ts";
+import { createProfileGuard, type ProfileGuard, type RateGuard } from "./rate-guard.ts";
 
 const MAX_COMMANDS = 16;
 const JITTER = 0.1;
@@ -45,8 +45,30 @@ export function acceptHeartbeat(
     );
   }
   assertKeepsUp(deps);
+  const isChange = isProfileChange(source.node, request);
+  if (isChange && !profileGuardOf(source.node).admits(deps.clock.monotonicMs())) throw changedTooOften();
   deps.leases.beat(source, request);
-  return isProfileChange(source.node, request) ? setProfile(deps, source.node, request) : undefined;
+  return isChange ? setProfile(deps, source.node, request) : undefined;
+}
+
+// By node and not by stream, which a node can open anew; nodes that never change anything have none.
+const profileGuards = new WeakMap<NodeRecord, ProfileGuard>();
+
+function profileGuardOf(node: NodeRecord): ProfileGuard {
+  const known = profileGuards.get(node);
+  if (known !== undefined) return known;
+  const guard = createProfileGuard();
+  profileGuards.set(node, guard);
+  return guard;
+}
+
+function changedTooOften(): Error {
+  return registryError(
+    Code.ResourceExhausted,
+    "HEARTBEAT_RATE_EXCEEDED",
+    "address or software_version changes too often: once in 10 seconds",
+    { retryAfterMs: 10_000 },
+  );
 }
 
 /**

@@ -2,6 +2,7 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import { type Outbox, transact } from "#platform/outbox/outbox.ts";
+import { isDatabaseDown } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
@@ -71,17 +72,28 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
     const unary = batch.filter((entry) => entry.source.epoch === null);
     let isComplete = true;
     for (const part of [...slices(streams), ...slices(unary)]) {
-      try {
-        await writePart(deps, part, counters);
-      } catch (error) {
-        isComplete = false;
-        for (const entry of part) putBack(entry);
-        deps.log.error({ err: error, nodes: part.length }, "heartbeats cannot be written, they are kept");
-      }
+      if (!(await writeOrPutBack(part))) isComplete = false;
     }
     if (isComplete) firstUnwrittenAtMs = dirty.length > 0 ? startedAtMs : undefined;
     flushMs = deps.clock.monotonicMs() - startedAtMs;
     counters.flushSeconds.observe(flushMs / 1_000);
+  }
+
+  /** One node's heartbeat that the database refuses must not hold up the others of its batch: halves are tried apart. */
+  async function writeOrPutBack(part: readonly Entry[]): Promise<boolean> {
+    try {
+      await writePart(deps, part, counters);
+      return true;
+    } catch (error) {
+      if (part.length > 1 && !isDatabaseDown(error)) {
+        const middle = Math.ceil(part.length / 2);
+        const isFirstWritten = await writeOrPutBack(part.slice(0, middle));
+        return (await writeOrPutBack(part.slice(middle))) && isFirstWritten;
+      }
+      for (const entry of part) putBack(entry);
+      deps.log.error({ err: error, nodes: part.length }, "heartbeats cannot be written, they are kept");
+      return false;
+    }
   }
 
   function putBack(entry: Entry): void {
