@@ -3,8 +3,12 @@
  * chains, stacks, child bindings, nested objects.
  */
 export function redact(line: string): string {
+  if (!suspicious.test(line)) return line;
   return rules.reduce((text, [pattern, replacement]) => text.replace(pattern, replacement), line);
 }
+
+/** What every rule below needs to find. Most lines have none of it, and this is several times faster than the rules. */
+const suspicious = /passw|pwd|secret|token|authorization|cookie|credential|private|api_?key|:\/\/|bearer|basic|eyJ/i;
 
 const rules: readonly (readonly [RegExp, string])[] = [
   // Fields by name. Identifiers and expiry times of tokens are no secrets and are needed in logs.
