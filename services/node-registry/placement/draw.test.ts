@@ -1,9 +1,10 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import type { PlacementCandidate } from "../directory/network-view.ts";
-import { type DrawRequest, drawNodes, type Located, type Pools, PROBATION_SHARE } from "./draw.ts";
-import { buildPools } from "./pools.ts";
-import { drawOutside, layOut } from "./weighted-layout.ts";
+import { drawNodes, PROBATION_SHARE } from "./draw.ts";
+import { buildPools, type Pools } from "./pools.ts";
+import { buildRoster, isCurrent } from "./roster.ts";
+import { drawOutside } from "./weighted-draw.ts";
 
 /** Repeatable, and good enough for frequencies (mulberry32). */
 function seeded(seed: number): () => number {
@@ -38,16 +39,38 @@ function candidate(index: number, traits: Partial<PlacementCandidate> = {}): Pla
   };
 }
 
-function located(nodes: readonly PlacementCandidate[]) {
-  const byId = new Map(nodes.map((node) => [node.rowId, node]));
-  return (rowId: bigint): Located | undefined => {
-    const node = byId.get(rowId);
-    return node && { rowId, network: node.peerNetwork, region: node.region };
-  };
+function poolsOf(nodes: readonly PlacementCandidate[], assignedBytesOf: (rowId: bigint) => number = () => 0): Pools {
+  return buildPools(buildRoster(nodes), assignedBytesOf, 1);
 }
 
-function draw(pools: Pools, nodes: readonly PlacementCandidate[], request: Partial<DrawRequest>, random = Math.random) {
-  return drawNodes(pools, { count: 1, holders: [], barred: [], accept: located(nodes), ...request }, random);
+/** Weights of the established nodes by row id. */
+function weightsOf({ roster, established }: Pools): Map<bigint, number> {
+  const { sums } = established;
+  return new Map(roster.nodes.map((node, at) => [node.rowId, (sums[at + 1] ?? 0) - (sums[at] ?? 0)]));
+}
+
+interface Asked {
+  readonly count: number;
+  readonly holders: readonly PlacementCandidate[];
+  readonly barred: readonly PlacementCandidate[];
+  readonly accept: (node: PlacementCandidate) => boolean;
+}
+
+function draw(pools: Pools, { count = 1, holders = [], barred = [], accept }: Partial<Asked>, random = Math.random) {
+  const { nodes, positions } = pools.roster;
+  const at = (node: PlacementCandidate) => positions.get(Number(node.rowId)) ?? -1;
+  const nodeAt = (position: number) => nodes[position] ?? candidate(-1);
+  const drawn = drawNodes(
+    pools,
+    {
+      count,
+      holders: holders.map(at),
+      barred: barred.map(at),
+      accept: (position) => accept?.(nodeAt(position)) ?? true,
+    },
+    random,
+  );
+  return drawn && { chosen: drawn.chosen.map(nodeAt), relaxed: drawn.relaxed };
 }
 
 /** Chi-squared of observed counts against expected shares, for the categories that are expected at all. */
@@ -68,14 +91,14 @@ test("a node is drawn as often as its weight says: 100,000 draws over 50 nodes",
       responsiveness: (index % 7) / 6,
     }),
   );
-  const pools = buildPools(nodes, () => 0, 1);
-  const { rowIds, sums } = pools.established;
-  const all = sums[rowIds.length] ?? 0;
-  const shares = new Map(rowIds.map((rowId, at) => [rowId, ((sums[at + 1] ?? 0) - (sums[at] ?? 0)) / all]));
+  const pools = poolsOf(nodes);
+  const weights = weightsOf(pools);
+  const all = [...weights.values()].reduce((sum, weight) => sum + weight);
+  const shares = new Map([...weights].map(([rowId, weight]) => [rowId, weight / all]));
   const counts = new Map<bigint, number>();
   const random = seeded(7);
   for (let round = 0; round < 100_000; round += 1) {
-    const rowId = draw(pools, nodes, {}, random)?.chosen[0]?.rowId ?? -1n;
+    const rowId = draw(pools, {}, random)?.chosen[0]?.rowId ?? -1n;
     counts.set(rowId, (counts.get(rowId) ?? 0) + 1);
   }
   // The 0.9999 quantile of chi-squared with 49 degrees of freedom.
@@ -89,8 +112,7 @@ test("the formula: 0.4 free share + 0.3 reputation + 0.2 responsiveness + 0.1 di
     candidate(1, { peerNetwork: "10.9.9.0/24", region: "same" }),
     candidate(2, { peerNetwork: "10.9.9.0/24", region: "same" }),
   ];
-  const { sums, rowIds } = buildPools(nodes, (rowId) => (rowId === 0n ? 25 * GB : 0), 1).established;
-  const weights = new Map(rowIds.map((rowId, at) => [rowId, (sums[at + 1] ?? 0) - (sums[at] ?? 0)]));
+  const weights = weightsOf(poolsOf(nodes, (rowId) => (rowId === 0n ? 25 * GB : 0)));
   expect(weights.get(0n)).toBeCloseTo(0.4 * 0.25 + 0.3 * 0.8 + 0.2 * 0.6 + 0.1 * 1);
   expect(weights.get(1n)).toBeCloseTo(0.4 + 0.3 + 0.2 + 0.1 * (1 - (1 + 1) / 4));
 });
@@ -104,11 +126,11 @@ test("nodes on probation get their small share together, and never more than the
     const nodes = Array.from({ length: established + onProbation }, (_, index) =>
       candidate(index, { isOnProbation: index >= established }),
     );
-    const pools = buildPools(nodes, () => 0, 1);
+    const pools = poolsOf(nodes);
     const random = seeded(11);
     let hits = 0;
     for (let round = 0; round < 20_000; round += 1) {
-      if (Number(draw(pools, nodes, {}, random)?.chosen[0]?.rowId) >= established) hits += 1;
+      if (Number(draw(pools, {}, random)?.chosen[0]?.rowId) >= established) hits += 1;
     }
     const expected = established === 0 ? 1 : Math.min(PROBATION_SHARE, onProbation / (established + onProbation));
     expect(hits / 20_000).toBeCloseTo(expected, 2);
@@ -116,30 +138,37 @@ test("nodes on probation get their small share together, and never more than the
 });
 
 test("what is left out is never drawn, and everything else still by weight", () => {
-  const layout = layOut(
-    Array.from({ length: 12 }, (_, index) => ({
-      rowId: BigInt(index),
-      network: `n${index % 6}`,
-      region: `r${index % 3}`,
-      weight: 1 + index,
-    })),
+  const nodes = Array.from({ length: 12 }, (_, index) =>
+    candidate(index, { peerNetwork: `n${index % 6}`, region: `r${index % 3}`, reputationScore: (1 + index) / 12 }),
   );
-  const excluded = [...(layout.networks.get("n1") ?? []), layout.regions.get("r2") ?? { start: 0, end: 0 }];
-  const isOut = (position: number) => excluded.some(({ start, end }) => position >= start && position < end);
-  const allowed = layout.rowIds
-    .map((rowId, position) => ({ rowId, position }))
-    .filter(({ position }) => !isOut(position));
-  const sum = allowed.reduce((total, { rowId }) => total + 1 + Number(rowId), 0);
+  const pools = poolsOf(nodes);
+  const { roster } = pools;
+  const [network, region] = [roster.networkNames.indexOf("n1"), roster.regionNames.indexOf("r2")];
+  const excluded = [...(roster.networkRanges[network] ?? []), roster.regionRanges[region] ?? { start: 0, end: 0 }];
+  const allowed = [...weightsOf(pools)].filter(([rowId]) => rowId % 6n !== 1n && rowId % 3n !== 2n);
+  const sum = allowed.reduce((total, [, weight]) => total + weight, 0);
   const counts = new Map<bigint, number>();
   const random = seeded(3);
   for (let round = 0; round < 60_000; round += 1) {
-    const position = drawOutside(layout, excluded, random) ?? -1;
-    expect(isOut(position)).toBe(false);
-    const rowId = layout.rowIds[position] ?? -1n;
+    const rowId = roster.nodes[drawOutside(pools.established, excluded, random) ?? -1]?.rowId ?? -1n;
     counts.set(rowId, (counts.get(rowId) ?? 0) + 1);
   }
-  const shares = new Map(allowed.map(({ rowId }) => [rowId, (1 + Number(rowId)) / sum]));
+  expect([...counts.keys()].sort()).toEqual(allowed.map(([rowId]) => rowId).sort());
+  const shares = new Map(allowed.map(([rowId, weight]) => [rowId, weight / sum]));
   expect(chiSquared(counts, shares, 60_000)).toBeLessThan(30);
+});
+
+test("a roster is current until somebody comes, goes or moves", () => {
+  const nodes = Array.from({ length: 5 }, (_, index) => ({ ...candidate(index) }));
+  const roster = buildRoster(nodes);
+  expect(isCurrent(roster, nodes)).toBe(true);
+  const [first] = nodes;
+  if (first === undefined) throw new Error("no node");
+  Object.assign(first, { freeBytes: 0, liveness: "offline" });
+  expect(isCurrent(roster, nodes)).toBe(true);
+  Object.assign(first, { region: "elsewhere" });
+  expect(isCurrent(roster, nodes)).toBe(false);
+  expect(isCurrent(buildRoster(nodes), [...nodes, candidate(9)])).toBe(false);
 });
 
 const network = fc.record({
@@ -162,19 +191,10 @@ test("hard rules hold for every network, and diversity gives way only where it m
           isOnProbation: node.isOnProbation,
         }),
       );
-      const toLocated = (node: PlacementCandidate) => ({
-        rowId: node.rowId,
-        network: node.peerNetwork,
-        region: node.region,
-      });
-      const held = nodes.slice(0, holders).map(toLocated);
-      const out = nodes.slice(holders, holders + barred).map((node) => node.rowId);
+      const held = nodes.slice(0, holders);
+      const out = nodes.slice(holders, holders + barred);
       const free = nodes.slice(holders + barred);
-      const drawn = draw(
-        buildPools(nodes, () => 0, 1),
-        nodes,
-        { count, holders: held, barred: out },
-      );
+      const drawn = draw(poolsOf(nodes), { count, holders: held, barred: out });
       if (free.length < count) {
         expect(drawn).toBeUndefined();
         return;
@@ -183,9 +203,9 @@ test("hard rules hold for every network, and diversity gives way only where it m
       expect(new Set(chosen.map((node) => node.rowId)).size).toBe(count);
       for (const node of chosen) expect(free.some(({ rowId }) => rowId === node.rowId)).toBe(true);
       const all = [...held, ...chosen];
-      const heldNetworks = new Set(held.map((node) => node.network));
+      const heldNetworks = new Set(held.map((node) => node.peerNetwork));
       if (drawn?.relaxed.has("different_subnets") !== true) {
-        const added = new Set(chosen.map((node) => node.network));
+        const added = new Set(chosen.map((node) => node.peerNetwork));
         expect(added.size).toBe(count);
         expect(added.isDisjointFrom(heldNetworks)).toBe(true);
       }
@@ -197,7 +217,7 @@ test("hard rules hold for every network, and diversity gives way only where it m
       const others = all.slice(0, -1);
       const left = free.filter(({ rowId }) => !others.some((node) => node.rowId === rowId));
       const isNew = (node: PlacementCandidate) =>
-        others.every((other) => other.network !== node.peerNetwork && other.region !== node.region);
+        others.every((other) => other.peerNetwork !== node.peerNetwork && other.region !== node.region);
       if (left.some(isNew)) expect(left.filter(isNew).some(({ rowId }) => rowId === last?.rowId)).toBe(true);
     }),
     { numRuns: 500 },
@@ -206,10 +226,10 @@ test("hard rules hold for every network, and diversity gives way only where it m
 
 test("nodes that are full or gone by now are passed over", () => {
   const nodes = Array.from({ length: 40 }, (_, index) => candidate(index));
-  const pools = buildPools(nodes, () => 0, 1);
-  const accept = (rowId: bigint) => (rowId < 10n ? located(nodes)(rowId) : undefined);
+  const pools = poolsOf(nodes);
+  const accept = (node: PlacementCandidate) => node.rowId < 10n;
   for (let round = 0; round < 50; round += 1) {
-    const drawn = draw(pools, nodes, { count: 3, accept });
+    const drawn = draw(pools, { count: 3, accept });
     for (const node of drawn?.chosen ?? []) expect(node.rowId).toBeLessThan(10n);
   }
 });

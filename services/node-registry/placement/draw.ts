@@ -1,4 +1,6 @@
-import { drawOutside, type Range, totalWeight, type WeightedLayout } from "./weighted-layout.ts";
+import type { Pools } from "./pools.ts";
+import type { Range, Roster } from "./roster.ts";
+import { drawOutside, type Sums, totalWeight } from "./weighted-draw.ts";
 
 /** The most that nodes on probation get together, however many they are; Storj gives new nodes 1 %. */
 export const PROBATION_SHARE = 0.05;
@@ -6,30 +8,19 @@ export const PROBATION_SHARE = 0.05;
 /** Rules that give way where the network is too small, and are then named in the answer. */
 export type SoftRule = "different_subnets" | "different_regions" | "probation_share";
 
-/** Nodes to draw from, apart for those on probation, so that they get a share and not their weight. */
-export interface Pools {
-  readonly established: WeightedLayout;
-  readonly probation: WeightedLayout;
-}
-
-export interface Located {
-  readonly rowId: bigint;
-  readonly network: string;
-  readonly region: string;
-}
-
+/** Nodes by their position in the roster of the pools. */
 export interface DrawRequest {
   readonly count: number;
   /** Nodes that hold, or are assigned, another replica of the chunk. */
-  readonly holders: readonly Located[];
+  readonly holders: readonly number[];
   /** Nodes that may not get this chunk for another reason. */
-  readonly barred: Iterable<bigint>;
-  /** The hard rules at this very moment: the weights may be a second old. Undefined where the node breaks one. */
-  readonly accept: (rowId: bigint) => Located | undefined;
+  readonly barred: readonly number[];
+  /** Whether the node fulfils the hard rules at this very moment: the weights may be a second old. */
+  readonly accept: (position: number) => boolean;
 }
 
 export interface Drawn {
-  readonly chosen: readonly Located[];
+  readonly chosen: readonly number[];
   readonly relaxed: ReadonlySet<SoftRule>;
 }
 
@@ -37,12 +28,18 @@ export interface Drawn {
  * How strictly diversity is asked for, strictest first. A replica falls to the next tier only where nobody is left in the
  * one before: hard rules go before weights.
  */
-const TIERS: readonly { networks: boolean; regions: boolean; relaxed: readonly SoftRule[] }[] = [
+const TIERS: readonly Tier[] = [
   { networks: true, regions: true, relaxed: [] },
   { networks: true, regions: false, relaxed: ["different_regions"] },
   { networks: false, regions: true, relaxed: ["different_subnets"] },
   { networks: false, regions: false, relaxed: ["different_subnets", "different_regions"] },
 ];
+
+interface Tier {
+  readonly networks: boolean;
+  readonly regions: boolean;
+  readonly relaxed: readonly SoftRule[];
+}
 
 // So many drawn nodes may turn out to be full or gone before the pools count as out of date.
 const MAX_REJECTIONS = 32;
@@ -52,75 +49,66 @@ const MAX_REJECTIONS = 32;
  * Undefined where fewer than `count` nodes fulfil the hard rules (or the pools are too old to tell).
  */
 export function drawNodes(pools: Pools, request: DrawRequest, random: () => number): Drawn | undefined {
-  const chosen: Located[] = [];
+  const chosen: number[] = [];
   const relaxed = new Set<SoftRule>();
-  const out = new Set<bigint>(request.barred);
-  for (const holder of request.holders) out.add(holder.rowId);
+  const holders = [...request.holders];
+  const out = [...request.barred, ...request.holders];
   let rejections = 0;
   while (chosen.length < request.count) {
-    const found = drawOne(pools, [...request.holders, ...chosen], out, random);
+    const found = drawOne(pools, holders, out, random);
     if (found === undefined) return undefined;
-    out.add(found.rowId);
-    const node = request.accept(found.rowId);
-    if (node === undefined) {
+    out.push(found.position);
+    if (!request.accept(found.position)) {
       rejections += 1;
       if (rejections > MAX_REJECTIONS) return undefined;
       continue;
     }
-    chosen.push(node);
+    chosen.push(found.position);
+    holders.push(found.position);
     for (const rule of found.relaxed) relaxed.add(rule);
   }
   return { chosen, relaxed };
 }
 
 interface Found {
-  readonly rowId: bigint;
+  readonly position: number;
   readonly relaxed: readonly SoftRule[];
 }
 
 function drawOne(
   pools: Pools,
-  holders: readonly Located[],
-  out: ReadonlySet<bigint>,
+  holders: readonly number[],
+  out: readonly number[],
   random: () => number,
 ): Found | undefined {
   const wantsProbation = random() < probationChance(pools);
+  const [preferred, other] = wantsProbation
+    ? [pools.probation, pools.established]
+    : [pools.established, pools.probation];
   for (const tier of TIERS) {
-    const first = drawFrom(wantsProbation ? pools.probation : pools.established, tier, holders, out, random);
-    if (first !== undefined) return { rowId: first, relaxed: tier.relaxed };
-    const second = drawFrom(wantsProbation ? pools.established : pools.probation, tier, holders, out, random);
+    const excluded = rangesOf(pools.roster, tier, holders, out);
+    const first = drawOutside(preferred, excluded, random);
+    if (first !== undefined) return { position: first, relaxed: tier.relaxed };
+    const second = drawOutside(other, excluded, random);
     if (second === undefined) continue;
-    return { rowId: second, relaxed: wantsProbation ? tier.relaxed : [...tier.relaxed, "probation_share"] };
+    return { position: second, relaxed: wantsProbation ? tier.relaxed : [...tier.relaxed, "probation_share"] };
   }
   return undefined;
 }
 
 /** Never more than their weight says, never more than the share that is set aside. */
-export function probationChance(pools: Pools): number {
+export function probationChance(pools: { readonly established: Sums; readonly probation: Sums }): number {
   const probation = totalWeight(pools.probation);
   const all = probation + totalWeight(pools.established);
   return all === 0 ? 0 : Math.min(PROBATION_SHARE, probation / all);
 }
 
-function drawFrom(
-  layout: WeightedLayout,
-  tier: { readonly networks: boolean; readonly regions: boolean },
-  holders: readonly Located[],
-  out: ReadonlySet<bigint>,
-  random: () => number,
-): bigint | undefined {
-  const excluded: Range[] = [];
-  for (const rowId of out) {
-    const position = layout.positions.get(rowId);
-    if (position !== undefined) excluded.push({ start: position, end: position + 1 });
+function rangesOf(roster: Roster, tier: Tier, holders: readonly number[], out: readonly number[]): Range[] {
+  const excluded: Range[] = out.map((position) => ({ start: position, end: position + 1 }));
+  for (const position of holders) {
+    const region = tier.regions ? roster.regionRanges[roster.regions[position] ?? -1] : undefined;
+    if (region !== undefined) excluded.push(region);
+    if (tier.networks) excluded.push(...(roster.networkRanges[roster.networks[position] ?? -1] ?? []));
   }
-  for (const holder of holders) {
-    if (tier.regions) {
-      const range = layout.regions.get(holder.region);
-      if (range !== undefined) excluded.push(range);
-    }
-    if (tier.networks) excluded.push(...(layout.networks.get(holder.network) ?? []));
-  }
-  const position = drawOutside(layout, excluded, random);
-  return position === undefined ? undefined : layout.rowIds[position];
+  return excluded;
 }

@@ -1,7 +1,7 @@
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import { PROBATION_SHARE } from "./draw.ts";
-import { brokenHardRule, crowdingOf, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
+import { brokenHardRule, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
 
 /** A chunk that could be placed now. */
 export interface PlacementQuestion {
@@ -47,11 +47,11 @@ export function explainCandidates(
   const isEligible = (index: number) =>
     hard[index]?.length === 0 && (soft[index] ?? []).every((rule) => relaxed.includes(rule));
   const eligible = candidates.filter((_, index) => isEligible(index));
-  const crowding = crowdingOf(able);
+  const neighboursOf = countNeighbours(able);
   const weights = new Map<bigint, number>();
   for (const node of eligible) {
     const assigned = assignedBytesOf(node.rowId);
-    weights.set(node.rowId, scoreOf(scorePartsOf(node, assigned, diversityOf(node, crowding))));
+    weights.set(node.rowId, scoreOf(scorePartsOf(node, assigned, diversityOf(neighboursOf(node)))));
   }
   const shareOf = drawShares(eligible, weights);
   const explained = candidates.map((node, index): Explained => {
@@ -61,7 +61,7 @@ export function explainCandidates(
       isEligible: isEligible(index),
       brokenRules: [...(hard[index] ?? []), ...(soft[index] ?? [])].sort((a, b) => a - b),
       roomBytes: roomOf(node, assigned),
-      parts: scorePartsOf(node, assigned, diversityOf(node, crowding)),
+      parts: scorePartsOf(node, assigned, diversityOf(neighboursOf(node))),
       weight: weights.get(node.rowId) ?? 0,
       drawShare: shareOf(node),
     };
@@ -72,6 +72,16 @@ export function explainCandidates(
     isPlaceable: able.length >= question.replicas - question.counting,
     relaxed,
   };
+}
+
+function countNeighbours(able: readonly PlacementCandidate[]) {
+  const byNetwork = Map.groupBy(able, (node) => node.peerNetwork);
+  const byRegion = Map.groupBy(able, (node) => node.region);
+  return (node: PlacementCandidate) => ({
+    sharingNetwork: byNetwork.get(node.peerNetwork)?.length ?? 0,
+    sharingRegion: byRegion.get(node.region)?.length ?? 0,
+    total: able.length,
+  });
 }
 
 const HARD_RULES = {

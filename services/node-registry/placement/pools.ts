@@ -1,41 +1,56 @@
-import type { PlacementCandidate } from "../directory/network-view.ts";
-import type { Pools } from "./draw.ts";
-import { brokenHardRule, type Crowding, crowdingOf, diversityOf, scoreOf, scorePartsOf } from "./scoring.ts";
-import { layOut, type WeightedNode } from "./weighted-layout.ts";
+import type { Roster } from "./roster.ts";
+import { brokenHardRule, diversityOf, scoreOf, scorePartsOf } from "./scoring.ts";
+import type { Sums } from "./weighted-draw.ts";
 
-export interface BuiltPools extends Pools {
-  readonly crowding: Crowding;
-  readonly eligibleCount: number;
-  readonly establishedCount: number;
+/** Nodes to draw from, apart for those on probation, so that these get a share and not their weight. */
+export interface Pools {
+  readonly roster: Roster;
+  readonly established: Sums;
+  readonly probation: Sums;
 }
 
-/** Everybody who can take a chunk of this size, weighted by score. About 0.1 ms per thousand nodes. */
-export function buildPools(
-  candidates: readonly PlacementCandidate[],
-  assignedBytesOf: (rowId: bigint) => number,
-  sizeBytes: number,
-): BuiltPools {
-  const eligible = candidates.filter(
-    (candidate) => brokenHardRule(candidate, assignedBytesOf(candidate.rowId), sizeBytes) === undefined,
-  );
-  const crowding = crowdingOf(eligible);
-  const established: WeightedNode[] = [];
-  const probation: WeightedNode[] = [];
-  for (const candidate of eligible) {
-    const parts = scorePartsOf(candidate, assignedBytesOf(candidate.rowId), diversityOf(candidate, crowding));
-    const node = {
-      rowId: candidate.rowId,
-      network: candidate.peerNetwork,
-      region: candidate.region,
-      weight: scoreOf(parts),
-    };
-    (candidate.isOnProbation ? probation : established).push(node);
-  }
-  return {
-    established: layOut(established),
-    probation: layOut(probation),
-    crowding,
-    eligibleCount: eligible.length,
-    establishedCount: established.length,
-  };
+// A node with the worst of everything can still be drawn where nobody else is left.
+const LEAST_WEIGHT = 1e-6;
+
+/** Everybody who can take a chunk of this size, weighted by score. Two passes without garbage: 10 ms for 100,000 nodes. */
+export function buildPools(roster: Roster, assignedBytesOf: (rowId: bigint) => number, sizeBytes: number): Pools {
+  const { nodes, regions, networks } = roster;
+  const isEligible = new Uint8Array(nodes.length);
+  const inRegion = new Int32Array(roster.regionNames.length);
+  const inNetwork = new Int32Array(roster.networkNames.length);
+  let total = 0;
+  nodes.forEach((node, at) => {
+    if (brokenHardRule(node, assignedBytesOf(node.rowId), sizeBytes) !== undefined) return;
+    isEligible[at] = 1;
+    total += 1;
+    add(inRegion, regions[at] ?? 0);
+    add(inNetwork, networks[at] ?? 0);
+  });
+  const established = emptySums(nodes.length);
+  const probation = emptySums(nodes.length);
+  nodes.forEach((node, at) => {
+    let weight = 0;
+    if (isEligible[at] === 1) {
+      const sharingRegion = inRegion[regions[at] ?? 0] ?? 1;
+      const sharingNetwork = inNetwork[networks[at] ?? 0] ?? 1;
+      const diversity = diversityOf({ sharingNetwork, sharingRegion, total });
+      weight = Math.max(LEAST_WEIGHT, scoreOf(scorePartsOf(node, assignedBytesOf(node.rowId), diversity)));
+    }
+    append(established, at, node.isOnProbation ? 0 : weight);
+    append(probation, at, node.isOnProbation ? weight : 0);
+  });
+  return { roster, established, probation };
+}
+
+function emptySums(length: number): Sums {
+  return { sums: new Float64Array(length + 1), counts: new Int32Array(length + 1) };
+}
+
+function append({ sums, counts }: Sums, at: number, weight: number): void {
+  sums[at + 1] = (sums[at] ?? 0) + weight;
+  counts[at + 1] = (counts[at] ?? 0) + (weight > 0 ? 1 : 0);
+}
+
+function add(counts: Int32Array, index: number): void {
+  counts[index] = (counts[index] ?? 0) + 1;
 }

@@ -46,31 +46,16 @@ export function scoreOf(parts: ScoreParts): number {
   );
 }
 
-/** How many of the eligible nodes share a subnet and a region: what a node's diversity is measured against. */
-export interface Crowding {
+/** How many eligible nodes there are, and how many of them (itself included) share the node's subnet and region. */
+export interface Neighbours {
+  readonly sharingNetwork: number;
+  readonly sharingRegion: number;
   readonly total: number;
-  readonly byNetwork: ReadonlyMap<string, number>;
-  readonly byRegion: ReadonlyMap<string, number>;
-}
-
-export function crowdingOf(candidates: Iterable<PlacementCandidate>): Crowding {
-  const byNetwork = new Map<string, number>();
-  const byRegion = new Map<string, number>();
-  let total = 0;
-  for (const { peerNetwork, region } of candidates) {
-    byNetwork.set(peerNetwork, (byNetwork.get(peerNetwork) ?? 0) + 1);
-    byRegion.set(region, (byRegion.get(region) ?? 0) + 1);
-    total += 1;
-  }
-  return { total, byNetwork, byRegion };
 }
 
 /** 1 for a node alone in its subnet and its region, 0 where every other node shares both. */
-export function diversityOf(candidate: PlacementCandidate, crowding: Crowding): number {
-  const others = Math.max(1, crowding.total - 1);
-  const sharingNetwork = (crowding.byNetwork.get(candidate.peerNetwork) ?? 1) - 1;
-  const sharingRegion = (crowding.byRegion.get(candidate.region) ?? 1) - 1;
-  return 1 - (sharingNetwork + sharingRegion) / (2 * others);
+export function diversityOf({ sharingNetwork, sharingRegion, total }: Neighbours): number {
+  return 1 - (Math.max(0, sharingNetwork - 1) + Math.max(0, sharingRegion - 1)) / (2 * Math.max(1, total - 1));
 }
 
 function unit(value: number): number {
