@@ -1,9 +1,12 @@
 import { create } from "@bufbuild/protobuf";
 import { ReputationSchema } from "#gen/decentrastore/node_registry/v1/node_explanation_pb.ts";
-import type { ChunkRooms, Deps, NodeExplanation } from "./deps.ts";
+import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
+import type { ChunkRooms, ChunkStats, Deps, NodeExplanation } from "./deps.ts";
 import type { NodeRecord } from "./directory/node-record.ts";
+import { brokenHardRule, type HardRule } from "./placement/scoring.ts";
 import type { ProofRooms } from "./proof-rooms.ts";
 import { countOpenChallenges } from "./proofs/challenges.store.ts";
+import { findHoldings, readChunkStats } from "./repair/figures.store.ts";
 import type { RepairRooms } from "./repair-rooms.ts";
 import { readEvidenceAfter } from "./reputation/evidence.store.ts";
 import { toProtoReputation } from "./reputation/reputation-message.ts";
@@ -28,9 +31,43 @@ export function joinRooms(
       return fetches.length + proofs.length === 0 ? own : [...own, ...fetches, ...proofs];
     },
     explainNode: async (node) => ({
+      ...(await explainHoldings(deps, node)),
       ...((await chunkRooms.explainNode?.(node)) ?? {}),
       ...(await explainReputation(deps, proofRooms, node)),
     }),
+    networkStats: async () => ({ ...(await chunkStats(deps)), ...((await chunkRooms.networkStats?.()) ?? {}) }),
+  };
+}
+
+async function explainHoldings(deps: Deps, node: NodeRecord): Promise<Partial<NodeExplanation>> {
+  const holdings = await findHoldings(deps.pool, node.rowId);
+  const assignedBytes = holdings?.assigned_bytes ?? 0n;
+  const broken = brokenHardRule(node, Number(assignedBytes), 1);
+  return {
+    brokenRules: [
+      ...(broken === undefined ? [] : [hardRules[broken]]),
+      ...(node.isOnProbation ? [PlacementRule.PROBATION_SHARE] : []),
+    ],
+    assignedBytes,
+    assignedChunkCount: holdings?.assigned_chunks ?? 0n,
+    confirmedChunkCount: holdings?.confirmed_chunks ?? 0n,
+    deletingChunkCount: holdings?.pending_deletions ?? 0n,
+  };
+}
+
+const hardRules: Readonly<Record<HardRule, PlacementRule>> = {
+  not_in_service: PlacementRule.IN_SERVICE,
+  not_online: PlacementRule.ONLINE,
+  not_enough_space: PlacementRule.FREE_SPACE,
+};
+
+async function chunkStats(deps: Deps): Promise<ChunkStats> {
+  const stats = await readChunkStats(deps.pool);
+  return {
+    chunkCount: stats.chunk_count,
+    chunkBytes: stats.chunk_bytes,
+    underReplicatedChunkCount: stats.under_replicated,
+    lostChunkCount: stats.lost,
   };
 }
 

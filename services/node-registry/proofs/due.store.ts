@@ -181,6 +181,11 @@ export async function clearStrikes(tx: Transaction, pairs: readonly Pair[]): Pro
     where k.chunk_hash = asked.chunk_hash and k.node_id = asked.node_id`);
 }
 
+export async function dropOldStrikes(tx: Transaction, before: Temporal.Instant): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    delete from node_registry.proof_strikes where struck_at < ${instant(before)}`);
+}
+
 /** The client's root of these chunks is false: they are asked for whole from now on. */
 export async function doubtRoots(
   tx: Transaction,

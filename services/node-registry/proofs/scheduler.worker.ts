@@ -79,7 +79,7 @@ async function askForDue(deps: ProofDeps, budget: Budget): Promise<void> {
     const due = replicas.filter(({ nextProofAt }) => Temporal.Instant.compare(nextProofAt, now) <= 0).slice(0, room);
     const granted = budget.take(due.length);
     chosen.push(...due.slice(0, granted));
-    deps.board.lookAgain(nodeRowId, due.length > 0 ? nowMs : nowMs + untilNext(replicas, now));
+    deps.board.lookAgain(nodeRowId, due.length > 0 ? nowMs : nowMs + untilNext(deps, replicas, now));
   }
   const made = await claim(deps, chosen);
   budget.giveBack(chosen.length - made.length);
@@ -92,10 +92,11 @@ function isAsked(deps: ProofDeps, nodeRowId: bigint): boolean {
   return node !== undefined && node.liveness === "online" && (node.state === "in_service" || node.state === "draining");
 }
 
-function untilNext(replicas: readonly DueReplica[], now: Temporal.Instant): number {
+function untilNext(deps: ProofDeps, replicas: readonly DueReplica[], now: Temporal.Instant): number {
+  const longestMs = Math.min(LOOK_AGAIN_MS, deps.pace.firstWithinMs);
   const next = replicas[0]?.nextProofAt;
-  if (next === undefined) return LOOK_AGAIN_MS;
-  return Math.max(0, Math.min(LOOK_AGAIN_MS, next.epochMilliseconds - now.epochMilliseconds));
+  if (next === undefined) return longestMs;
+  return Math.max(0, Math.min(longestMs, next.epochMilliseconds - now.epochMilliseconds));
 }
 
 async function claim(deps: ProofDeps, pairs: readonly Pair[]): Promise<Challenge[]> {

@@ -3,9 +3,12 @@ import { type Outbox, transact } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { addSuccesses } from "../reputation/evidence.store.ts";
+import { dropOldStrikes } from "./due.store.ts";
 import { takeOldVerdicts } from "./verdicts.store.ts";
 
 const PAGE = 10_000;
+// A strike outlives its replica's release; nothing waits so long for a retry.
+const STRIKE_LIFE = Temporal.Duration.from({ hours: 24 * 30 });
 
 export interface SuccessCounterDeps {
   readonly pool: Pool;
@@ -47,6 +50,7 @@ export async function countSuccesses(deps: SuccessCounterDeps): Promise<{ taken:
   return transact(deps, async (tx) => {
     const { taken, successes } = await takeOldVerdicts(tx, now.subtract({ milliseconds: deps.retentionMs }), PAGE);
     const logged = await addSuccesses(tx, successes, now);
+    await dropOldStrikes(tx, now.subtract(STRIKE_LIFE));
     return { taken, logged: logged.length };
   });
 }
