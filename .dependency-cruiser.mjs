@@ -1,7 +1,8 @@
 // Who may import whom. `service.ts` of each service knows all its rooms; everything else follows these arrows.
 const serviceNames = ["auth", "user-quota", "node-registry"];
 const anyService = `^services/(${serviceNames.join("|")})/`;
-const tests = "\\.test\\.ts$";
+// Tests, and what only tests use.
+const tests = ["\\.test\\.ts$", "/(testing|model)/"];
 
 // An upper room may use a lower one, never back.
 const registryRooms = ["repair", "proofs", "reputation", "placement", "liveness", "enrollment", "chunks", "directory"];
@@ -57,7 +58,7 @@ export default {
     {
       name: "sql-only-in-stores",
       severity: "error",
-      from: { path: anyService, pathNot: ["\\.store\\.ts$", tests] },
+      from: { path: anyService, pathNot: ["\\.store\\.ts$", ...tests] },
       to: {
         path: ["^services/platform/postgres/sql\\.ts$", "^node_modules/(slonik|pg)/"],
         dependencyTypesNot: ["type-only"],
@@ -69,12 +70,13 @@ export default {
       severity: "error",
       from: {
         path: `${anyService}[^/]+/[^/.]+\\.ts$`,
+        pathNot: tests,
       },
       to: {
         path: [
           "^services/platform/(postgres|nats|outbox|inbox|grpc|http)/",
           "\\.(store|rpc|worker)\\.ts$",
-          "^(node:)?(fs|net|http|http2|tls)(/|$)",
+          "^(node:)?(fs|http|http2|tls)(/|$)",
         ],
         dependencyTypesNot: ["type-only"],
       },

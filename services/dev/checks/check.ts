@@ -14,7 +14,7 @@ const node = process.execPath;
 
 const checks: readonly Check[] = [
   { name: "types", command: [node, "node_modules/ts7/bin/tsc", "-p", "."] },
-  { name: "format and lint", command: ["biome", "ci", "--error-on-warnings", "."] },
+  { name: "format and lint", command: ["biome", "ci", "--colors=off", "--error-on-warnings", "."] },
   {
     name: "layering",
     command: ["depcruise", "--config", ".dependency-cruiser.mjs", "services", "db"],

@@ -1,14 +1,11 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import { z } from "zod";
 import { writeWhole } from "../sample-node/identity.ts";
 import type { Database, Surroundings } from "./infrastructure.ts";
+import { runCommand } from "./operator-command.ts";
 import type { ServiceName } from "./settings.ts";
 
 // The first admin and the service clients, made with the commands that an operator would use. All of them may run
 // again: what is there already stays as it is.
-
-const run = promisify(execFile);
 
 /** The service clients of a local network and what each may do; `dev` is the one for trying things out. */
 const clientScopes: Readonly<Record<string, string>> = {
@@ -55,12 +52,10 @@ async function command(
   args: readonly string[],
   secretEnvironment: Record<string, string>,
 ): Promise<string> {
-  const env = {
+  return await runCommand(`services/${service}/${script}`, args, {
     KEY_ENCRYPTION_KEY: around.secrets.keyEncryptionKey,
     ...process.env,
     ...database.environmentOf(service),
     ...secretEnvironment,
-  };
-  const { stdout } = await run(process.execPath, [`services/${service}/${script}`, ...args], { env });
-  return stdout;
+  });
 }

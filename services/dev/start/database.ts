@@ -1,10 +1,7 @@
-import { execFile } from "node:child_process";
-import { promisify } from "node:util";
 import pg from "pg";
+import { runCommand } from "./operator-command.ts";
 
 const { Client, escapeIdentifier, escapeLiteral } = pg;
-
-const run = promisify(execFile);
 
 /** The same server's address for another user. */
 export function urlFor(serverUrl: string, login: { user: string; password: string }): string {
@@ -15,7 +12,7 @@ export function urlFor(serverUrl: string, login: { user: string; password: strin
 }
 
 /** Migrates, and lets each service's role log in with its own password. */
-export async function prepareEmbeddedDatabase(operatorUrl: string, passwords: Record<string, string>): Promise<void> {
+export async function migrateWithLogins(operatorUrl: string, passwords: Record<string, string>): Promise<void> {
   await migrate(operatorUrl);
   const client = new Client({ connectionString: operatorUrl });
   await client.connect();
@@ -30,5 +27,5 @@ export async function prepareEmbeddedDatabase(operatorUrl: string, passwords: Re
 
 /** Runs `db:migrate` as an operator would. */
 export async function migrate(databaseUrl: string): Promise<void> {
-  await run(process.execPath, ["db/migrate.ts"], { env: { ...process.env, DATABASE_URL: databaseUrl } });
+  await runCommand("db/migrate.ts", [], { ...process.env, DATABASE_URL: databaseUrl });
 }

@@ -1,6 +1,6 @@
 import { startEmbeddedPostgres } from "../embedded-postgres.ts";
 import { startNatsServer } from "../nats-server.ts";
-import { migrate, prepareEmbeddedDatabase, urlFor } from "./database.ts";
+import { migrate, migrateWithLogins, urlFor } from "./database.ts";
 import type { Home, Secrets } from "./home.ts";
 import { freePort } from "./ports.ts";
 import type { ServiceName, Settings } from "./settings.ts";
@@ -66,7 +66,7 @@ export async function startDatabase(around: Surroundings, signal: AbortSignal): 
 /** Brings the schemas up to date, and lets the services in where the server is ours. */
 export async function prepareDatabase(around: Surroundings, database: Database): Promise<void> {
   if (database.process === undefined) await migrate(database.operatorUrl);
-  else await prepareEmbeddedDatabase(database.operatorUrl, around.secrets.databasePasswords);
+  else await migrateWithLogins(database.operatorUrl, around.secrets.databasePasswords);
 }
 
 export async function startBroker(around: Surroundings, signal: AbortSignal): Promise<Broker> {
