@@ -4,7 +4,7 @@ import { type ClientHttp2Session, connect as connectHttp2, constants } from "nod
 import { connect as connectTcp, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import type { DescService } from "@bufbuild/protobuf";
-import { createMethodImplSpec } from "@connectrpc/connect";
+import { createMethodImplSpec, type MethodImplSpec } from "@connectrpc/connect";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AuthService } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
 import { TokenService } from "#gen/decentrastore/auth/v1/token_service_pb.ts";
@@ -35,10 +35,11 @@ const mainServices = [
 
 /** Answers everything with an empty message. */
 function willing(service: DescService): RpcService {
-  const specs = service.methods.map((method) =>
-    method.methodKind === "unary"
-      ? createMethodImplSpec(method, () => ({}))
-      : createMethodImplSpec(method, unimplemented(method)),
+  const specs = service.methods.map(
+    (method): MethodImplSpec =>
+      method.methodKind === "unary"
+        ? { kind: "unary", method, impl: () => ({}) }
+        : createMethodImplSpec(method, unimplemented(method)),
   );
   const methods = Object.fromEntries(specs.map((spec) => [spec.method.localName, spec]));
   return { service, spec: { service, methods }, highRate: new Set(), readMaxBytes: undefined };
