@@ -1,5 +1,5 @@
 import { create } from "@bufbuild/protobuf";
-import type { MethodImpl } from "@connectrpc/connect";
+import type { HandlerContext, MethodImpl } from "@connectrpc/connect";
 import {
   type NodeService,
   type StreamHeartbeatsRequest,
@@ -12,63 +12,98 @@ import { callingNode } from "../directory/calling-node.ts";
 import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.ts";
 import type { NodeStream } from "./node-streams.ts";
 
-/** One response per request, in order. The first request takes over from the node's older streams. */
+type Result = IteratorResult<StreamHeartbeatsResponse, undefined>;
+
+/**
+ * One response per request, in order. The first request takes over from the node's older streams.
+ *
+ * An iterator by hand and not a generator: this is the hottest path of the service, and each layer of async generators
+ * costs as much as the whole of what is done with a heartbeat.
+ */
 export function streamHeartbeats(deps: HeartbeatDeps): MethodImpl<typeof NodeService.method.streamHeartbeats> {
-  return async function* (requests, context) {
+  return (requests, context) => ({ [Symbol.asyncIterator]: () => createExchange(deps, requests, context) });
+}
+
+function createExchange(
+  deps: HeartbeatDeps,
+  requests: AsyncIterable<StreamHeartbeatsRequest>,
+  context: HandlerContext,
+): AsyncIterator<StreamHeartbeatsResponse, undefined> {
+  const inner = requests[Symbol.asyncIterator]();
+  let stream: NodeStream | undefined;
+  let answers: Answers | undefined;
+
+  async function begin(request: StreamHeartbeatsRequest): Promise<Result> {
     const node = await callingNode(deps, context);
-    const stream = deps.streams.open(node, networkOf(peerAddressOf(context).host));
-    const answers = createAnswers(deps, stream);
-    try {
-      for await (const request of endable(requests, stream)) {
-        if (stream.epoch === null) await stream.claim();
-        const storing = acceptHeartbeat(deps, stream, request);
-        if (storing !== undefined) await storing;
-        if (stream.ended !== undefined) throw stream.ended;
-        yield answers.next();
-      }
-    } finally {
-      stream.close();
+    stream = deps.streams.open(node, networkOf(peerAddressOf(context).host));
+    answers = createAnswers(deps, stream);
+    await stream.claim();
+    return answer(request, stream, answers);
+  }
+
+  /** A promise only where there is something to wait for. */
+  function answer(request: StreamHeartbeatsRequest, from: NodeStream, to: Answers): Result | Promise<Result> {
+    const storing = acceptHeartbeat(deps, from, request);
+    if (from.ended !== undefined) throw from.ended;
+    return storing === undefined ? to.next() : storing.then(() => to.next());
+  }
+
+  function take(result: IteratorResult<StreamHeartbeatsRequest, undefined>): Result | Promise<Result> {
+    if (result.done) {
+      stream?.close();
+      return { done: true, value: undefined };
     }
+    if (stream === undefined || answers === undefined) return begin(result.value);
+    return answer(result.value, stream, answers);
+  }
+
+  return {
+    next: () =>
+      new Promise<Result>((resolve, reject) => {
+        const fail = (error: unknown) => {
+          stream?.close();
+          reject(error);
+        };
+        if (stream?.ended !== undefined) return fail(stream.ended);
+        // A stream that is ended from outside fails the read that waits, at once.
+        if (stream !== undefined) stream.onEnd = fail;
+        inner.next().then((result) => {
+          try {
+            const taken = take(result);
+            if (taken instanceof Promise) taken.then(resolve, fail);
+            else resolve(taken);
+          } catch (error) {
+            fail(error);
+          }
+        }, fail);
+      }),
+    return: async () => {
+      stream?.close();
+      await inner.return?.();
+      return { done: true, value: undefined };
+    },
   };
 }
 
+interface Answers {
+  next(): Result;
+}
+
 /** Answers within one millisecond are alike unless there is something to do, so a flood costs no messages. */
-function createAnswers(deps: HeartbeatDeps, stream: NodeStream): { next(): StreamHeartbeatsResponse } {
+function createAnswers(deps: HeartbeatDeps, stream: NodeStream): Answers {
   let madeAtMs = Number.NaN;
   let revision = -1n;
   let made: StreamHeartbeatsResponse | undefined;
   return {
     next: () => {
       const nowMs = Math.trunc(deps.clock.monotonicMs());
-      if (made !== undefined && nowMs === madeAtMs && revision === stream.node.revision && made.commands.length === 0) {
-        return made;
+      const isFresh = nowMs === madeAtMs && revision === stream.node.revision && made?.commands.length === 0;
+      if (made === undefined || !isFresh) {
+        madeAtMs = nowMs;
+        revision = stream.node.revision;
+        made = create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, stream.node));
       }
-      madeAtMs = nowMs;
-      revision = stream.node.revision;
-      made = create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, stream.node));
-      return made;
+      return { done: false, value: made };
     },
-  };
-}
-
-/** The requests, until the stream is ended from outside: the read that waits then fails at once with that error. */
-function endable(
-  requests: AsyncIterable<StreamHeartbeatsRequest>,
-  stream: NodeStream,
-): AsyncIterable<StreamHeartbeatsRequest> {
-  const inner = requests[Symbol.asyncIterator]();
-  return {
-    [Symbol.asyncIterator]: () => ({
-      next: () =>
-        new Promise((resolve, reject) => {
-          if (stream.ended !== undefined) return reject(stream.ended);
-          stream.onEnd = reject;
-          inner.next().then(resolve, reject);
-        }),
-      return: async () => {
-        await inner.return?.();
-        return { done: true, value: undefined };
-      },
-    }),
   };
 }
