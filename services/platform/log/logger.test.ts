@@ -12,6 +12,7 @@ test("secrets are redacted by field name, at any depth and in child bindings", (
     log.child({ authorization: "opensesame" }).info({
       user: "bob",
       a: { b: { c: [{ password: 'open"sesame' }, { refresh_token: "opensesame", clientSecret: "opensesame" }] } },
+      tokens: ["opensesame", "open\\sesame"],
       joinTokenId: "visible-id",
       access_token_expires_at: "2026-01-01",
     }),

@@ -13,7 +13,7 @@ const suspicious = /passw|pwd|secret|token|authorization|cookie|credential|priva
 const rules: readonly (readonly [RegExp, string])[] = [
   // Fields by name. Identifiers and expiry times of tokens are no secrets and are needed in logs.
   [
-    /"([A-Za-z0-9_.-]{0,64}(?:passw(?:or)?d|secret|token|authorization|cookie|credential|private_?key|api_?key)(?![A-Za-z_]{0,24}(?:id|ids|at|type|count|ms)")[A-Za-z0-9_-]{0,32})":(?:"(?:[^"\\]|\\.)*"|\d+)/gi,
+    /"([A-Za-z0-9_.-]{0,64}(?:passw(?:or)?d|secret|token|authorization|cookie|credential|private_?key|api_?key)(?![A-Za-z_]{0,24}(?:id|ids|at|type|count|ms)")[A-Za-z0-9_-]{0,32})":(?:"(?:[^"\\]|\\.)*"|\[(?:"(?:[^"\\]|\\.)*",?)*\]|\d+)/gi,
     '"$1":"[redacted]"',
   ],
   // The user and password of any URL: postgres://user:password@host, nats://token@host.

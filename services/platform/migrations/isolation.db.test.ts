@@ -112,3 +112,19 @@ test("everything in a schema belongs to its owner, who may not log in by default
   );
   expect(foreign).toEqual([]);
 });
+
+test("what is written for ever cannot be rewritten by the service that wrote it", async () => {
+  await using db = await createTestDatabase();
+  for (const [role, table, column] of [
+    ["user_quota_app", "user_quota.ledger_entries", "user_id"],
+    ["auth_app", "auth.audit_events", "type"],
+  ] as const) {
+    for (const statement of [
+      `update ${table} set ${column} = ${column}`,
+      `delete from ${table}`,
+      `truncate ${table}`,
+    ]) {
+      expect([statement, await answerTo(db, role, statement)]).toEqual([statement, denied]);
+    }
+  }
+});

@@ -5,6 +5,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../dev/embedded
 import { DatabaseUrl } from "../config/secret.ts";
 import { createLogger } from "../log/logger.ts";
 import { migrate } from "../migrations/migrate.ts";
+import { setPassword } from "../migrations/roles.ts";
 import { createTempFolder } from "../testing/temp-folder.ts";
 import { connectClient } from "./client.ts";
 import { openPool, type PoolOptions } from "./pool.ts";
@@ -135,6 +136,28 @@ test("a server without a free connection is named with the settings that matter"
   await asSuperuser("alter role stranger connection limit 0");
   const url = server.url.replace(/\/postgres:[^@]+@/, "/stranger:opensesame@");
   expect((await open({ url })).outcome).toMatch(/DATABASE_POOL_SIZE.*max_connections/);
+});
+
+test("a password is rotated without a word to the other services, and open connections live on", async () => {
+  const client = await connectClient(server.url, { applicationName: "test" });
+  await setPassword(client, "auth_app", "first-password");
+  await setPassword(client, "user_quota_app", "other-password");
+  const urlOf = (role: string, password: string) => server.url.replace(/\/postgres:[^@]+@/, `/${role}:${password}@`);
+  const log = createLogger("test", "silent");
+  const url = urlOf("auth_app", "first-password");
+  const old = await openPool({ url, schema: "auth", log, poolSize: 1, maxOverflow: 0 });
+  const other = await openPool({
+    url: urlOf("user_quota_app", "other-password"),
+    schema: "user_quota",
+    log,
+    poolSize: 1,
+  });
+  await setPassword(client, "auth_app", "second-password");
+  await old.query(sql.unsafe`select 1`);
+  await Promise.all([1, 2, 3].map(() => other.query(sql.unsafe`select 1`)));
+  expect((await open({ url })).outcome).toMatch(/refuses the password/);
+  expect((await open({ url: urlOf("auth_app", "second-password") })).outcome).toBe("auth_app");
+  await Promise.all([old.end(), other.end(), client.end()]);
 });
 
 test("pools that together ask for more than the server gives are named at the start", async () => {
