@@ -9,6 +9,7 @@ import type { RotationRules } from "./keys/rotation.ts";
 import { createSealingKey } from "./keys/sealing.ts";
 import { createRefreshTokens } from "./sessions/refresh-token.ts";
 import { createThrottleKeys } from "./throttle/throttle-keys.ts";
+import { createTurns } from "./throttle/turns.ts";
 
 /** What the handlers need, from the configuration and from the keys in the database. */
 export async function createDeps(
@@ -21,12 +22,17 @@ export async function createDeps(
     name: "auth_hash_wait_seconds",
     help: "How long work that hashes a password waited for its permit.",
   });
+  const hashed = given.metrics.histogram({
+    name: "auth_hash_seconds",
+    help: "How long hashing held its permit; its sum by HASH_CONCURRENCY is how busy hashing is.",
+  });
   const permits = createHashPermits({
     permits: config.HASH_CONCURRENCY,
     maxWaiting: config.HASH_QUEUE_LIMIT,
     deadlineMs: config.HASH_QUEUE_DEADLINE,
     clock: given.clock,
     onWaited: (seconds) => waited.observe(seconds),
+    onHashed: (seconds) => hashed.observe(seconds),
   });
   given.metrics.gauge({ name: "auth_hash_queue", help: "Work that waits for a hashing permit." }, (gauge) =>
     gauge.set(permits.state().waiting),
@@ -47,6 +53,7 @@ export async function createDeps(
     hasher: await createPasswordHasher(argon2Parameters(config)),
     permits,
     passwordPolicy: { minLength: minPasswordLength(config), common: loadCommonPasswords() },
+    serviceTokenTurns: createTurns(4, { clock: given.clock, maxWaiting: 1_000, deadlineMs: 5_000 }),
     failureStepMs: config.LOGIN_FAILURE_STEP,
     hashDeadlineMs: config.HASH_QUEUE_DEADLINE,
   };

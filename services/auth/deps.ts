@@ -13,6 +13,7 @@ import type { Keyring } from "./keys/signing-key.ts";
 import type { RefreshTokens } from "./sessions/refresh-token.ts";
 import type { SessionRules } from "./sessions/session.ts";
 import type { ThrottleKeys } from "./throttle/throttle-keys.ts";
+import type { Turns } from "./throttle/turns.ts";
 
 export interface Deps {
   readonly clock: Clock;
@@ -34,6 +35,8 @@ export interface Deps {
   readonly permits: HashPermits;
   readonly passwordPolicy: PasswordPolicy;
   readonly throttleKeys: ThrottleKeys;
+  /** For IssueServiceToken, which anybody may call. */
+  readonly serviceTokenTurns: Turns;
   /** Failed logins are answered at multiples of it; 0 answers at once, for load tests. */
   readonly failureStepMs: number;
   /** How long a login waits for its turn before HASHING_BUSY. */

@@ -6,6 +6,7 @@ import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats } from "#platform/nats/connect.ts";
+import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
@@ -69,7 +70,7 @@ export async function startAuth(
       log,
       metrics,
       clock,
-      services: authServices(deps),
+      services: [...authServices(deps), databaseService({ pool, schema: "auth", log })],
       verifier,
       readiness: { database: () => requireSchema(pool, "auth") },
       routes: [{ path: "/.well-known/jwks.json", answer: () => keySetAnswer(deps.keyring.published()) }],

@@ -30,7 +30,7 @@ export function changePassword(deps: Deps): MethodImpl<typeof AuthService.method
     });
     const check: PasswordCheck = {
       type: "CHANGE_PASSWORD",
-      user,
+      findUser: async () => user,
       username: user.username,
       password: request.currentPassword,
       address,
@@ -50,7 +50,7 @@ export function changePassword(deps: Deps): MethodImpl<typeof AuthService.method
       return { changed, notice: ended.notice };
     });
     // Somebody else changed it, or deactivated the user, while the hashes were computed.
-    if (done === undefined) return await fail(deps, check, attempt, 0);
+    if (done === undefined) return await fail(deps, check, user, attempt, 0);
     if (done.notice !== undefined) deps.revocations.add(done.notice);
     return { user: toOwnProtoUser(done.changed) };
   };

@@ -4,15 +4,16 @@ import { hashingBusy, invalidCredentials, tooManyAttempts } from "../errors.ts";
 import { type Admission, admissionOf } from "../throttle/backoff.ts";
 import { beginAttempt, endAttempt, readThrottles } from "../throttle/login-throttles.store.ts";
 import type { AttemptKeys } from "../throttle/throttle-keys.ts";
+import { BusyError } from "../throttle/turns.ts";
 import { failureAnswerMs } from "./failure-time.ts";
-import { HashingBusyError } from "./hash-permits.ts";
+import type { WithPermit } from "./hash-permits.ts";
 import { nameKey } from "./username.ts";
 import type { UserRow } from "./users.store.ts";
 
 export interface PasswordCheck {
   readonly type: "LOGIN" | "CHANGE_PASSWORD";
-  /** Whose password it is, or undefined for a name that nobody has. */
-  readonly user: UserRow | undefined;
+  /** Whose password it is; undefined for a name that nobody has. */
+  readonly findUser: () => Promise<UserRow | undefined>;
   /** As typed. */
   readonly username: string;
   readonly password: string;
@@ -44,12 +45,10 @@ export async function checkPassword(deps: Deps, check: PasswordCheck, signal: Ab
   const keys = deps.throttleKeys.login(comparable(check.username), check.address);
   const deadlineMs = deps.clock.monotonicMs() + deps.hashDeadlineMs;
   for (;;) {
-    // Cheap, and keeps those who have to wait anyway out of the queue.
-    const { admission, exempt } = await standingOf(deps, keys);
-    if (admission.kind === "blocked") throw tooManyAttempts(admission.retryAfterMs);
-    const tried = await permitted(deps, () => attempt(deps, check, keys, exempt), signal);
+    const tried = await permitted(deps, (withPermit) => attempt(deps, check, keys, withPermit), signal);
     if (tried.kind === "right") return { user: tried.user, newHash: tried.newHash, attempt: keys };
-    if (tried.kind === "wrong") return await fail(deps, check, keys, tried.hashBeganMs);
+    if (tried.kind === "wrong") return await fail(deps, check, tried.user, keys, tried.hashBeganMs);
+    if (tried.kind === "blocked") throw tooManyAttempts(tried.retryAfterMs);
     if (deps.clock.monotonicMs() > deadlineMs || signal.aborted) throw hashingBusy(1_000);
     await deps.clock.sleep(UNDECIDED_PAUSE_MS * (0.5 + Math.random()), signal);
   }
@@ -57,40 +56,46 @@ export async function checkPassword(deps: Deps, check: PasswordCheck, signal: Ab
 
 type Tried =
   | { readonly kind: "right"; readonly user: UserRow; readonly newHash: string | undefined }
-  | { readonly kind: "wrong"; readonly hashBeganMs: number }
-  | { readonly kind: "not admitted" };
+  | { readonly kind: "wrong"; readonly user: UserRow | undefined; readonly hashBeganMs: number }
+  | { readonly kind: "blocked"; readonly retryAfterMs: number }
+  | { readonly kind: "undecided" };
 
-/** Runs with a permit: counted, then hashed. */
-async function attempt(
-  deps: Deps,
-  check: PasswordCheck,
-  keys: AttemptKeys,
-  exempt: Buffer | undefined,
-): Promise<Tried> {
+/** Counted, then hashed with a permit. */
+async function attempt(deps: Deps, check: PasswordCheck, keys: AttemptKeys, withPermit: WithPermit): Promise<Tried> {
+  const { admission, exempt } = await standingOf(deps, keys);
+  if (admission.kind === "blocked") return admission;
+  const user = await check.findUser();
   const admitted = await beginAttempt(deps.pool, keys, exempt, deps.clock.now());
   if (admitted.length < 2) {
     if (admitted.length > 0) await endAttempt(deps.pool, admitted, "abandoned", deps.clock.now());
-    return { kind: "not admitted" };
+    return { kind: "undecided" };
   }
-  const hashBeganMs = deps.clock.monotonicMs() - check.arrivedMs;
-  const { user, password } = check;
-  if (user === undefined) {
-    await deps.hasher.verifyDecoy(password);
-    return { kind: "wrong", hashBeganMs };
-  }
-  const isRight = (await deps.hasher.verify(user.passwordHash, password)) && user.isActive;
-  if (!isRight) return { kind: "wrong", hashBeganMs };
-  return { kind: "right", user, newHash: await check.whenRight?.(user) };
+  return await withPermit(async () => {
+    const hashBeganMs = deps.clock.monotonicMs() - check.arrivedMs;
+    if (user === undefined) {
+      await deps.hasher.verifyDecoy(check.password);
+      return { kind: "wrong", user, hashBeganMs };
+    }
+    const isRight = (await deps.hasher.verify(user.passwordHash, check.password)) && user.isActive;
+    if (!isRight) return { kind: "wrong", user, hashBeganMs };
+    return { kind: "right", user, newHash: await check.whenRight?.(user) };
+  });
 }
 
 /** Counts the failure for good, writes it down, and answers when every failure is answered. */
-export async function fail(deps: Deps, check: PasswordCheck, keys: AttemptKeys, hashBeganMs: number): Promise<never> {
+export async function fail(
+  deps: Deps,
+  check: PasswordCheck,
+  user: UserRow | undefined,
+  keys: AttemptKeys,
+  hashBeganMs: number,
+): Promise<never> {
   await deps.pool.transaction(async (tx) => {
     await endAttempt(tx, [keys.name, keys.nameAndAddress], "failed", deps.clock.now());
     await recordAudit(tx, deps.clock, {
       type: check.type,
       refused: "INVALID_CREDENTIALS",
-      userId: check.user?.userId,
+      userId: user?.userId,
       sessionId: check.sessionId,
       address: check.address,
     });
@@ -115,12 +120,16 @@ async function standingOf(
   return { admission: ofName.kind === "blocked" ? ofName : ofPair, exempt: undefined };
 }
 
-/** Runs with a hashing permit; HASHING_BUSY where none comes free. */
-export async function permitted<T>(deps: Deps, work: () => Promise<T>, signal: AbortSignal): Promise<T> {
+/** Runs in the turn of `HashPermits`; HASHING_BUSY where none comes. */
+export async function permitted<T>(
+  deps: Deps,
+  work: (withPermit: WithPermit) => Promise<T>,
+  signal: AbortSignal,
+): Promise<T> {
   try {
     return await deps.permits.run(work, signal);
   } catch (error) {
-    throw error instanceof HashingBusyError ? hashingBusy(error.retryAfterMs) : error;
+    throw error instanceof BusyError ? hashingBusy(error.retryAfterMs) : error;
   }
 }
 

@@ -1,25 +1,22 @@
 import type { Clock } from "#platform/time/clock.ts";
+import { createTurns } from "../throttle/turns.ts";
 
-/** The queue is full, or the permit did not come before the deadline. Nothing was done. */
-export class HashingBusyError extends Error {
-  override readonly name = "HashingBusyError";
-  readonly retryAfterMs: number;
-
-  constructor(message: string, retryAfterMs: number) {
-    super(message);
-    this.retryAfterMs = retryAfterMs;
-  }
-}
+/** Runs one hash with a permit. */
+export type WithPermit = <T>(hash: () => Promise<T>) => Promise<T>;
 
 export interface HashPermits {
   /**
-   * Runs `work` with a permit, first come first served. The permit belongs to the work: a caller who is gone meanwhile
-   * does not make room while libuv still hashes for it. One who is gone while waiting leaves the queue.
+   * Runs `work`, first come first served, and hands it the way to a permit. Two more than there are permits are let in,
+   * so that one who asks the database what it may do keeps no core waiting for the next hash. Whatever strangers can ask
+   * for without credentials does so in here: a flood of it waits at the door and leaves the database to the others.
    *
-   * @throws HashingBusyError, or the reason of `signal`.
+   * The permit belongs to the hash: a caller who is gone meanwhile does not make room while libuv still works for it.
+   * One who is gone while waiting leaves the queue.
+   *
+   * @throws BusyError, or the reason of `signal`.
    */
-  run<T>(work: () => Promise<T>, signal?: AbortSignal): Promise<T>;
-  state(): { readonly running: number; readonly waiting: number };
+  run<T>(work: (withPermit: WithPermit) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  state(): { readonly hashing: number; readonly admitted: number; readonly waiting: number };
 }
 
 export interface HashPermitOptions {
@@ -27,63 +24,38 @@ export interface HashPermitOptions {
   readonly maxWaiting: number;
   readonly deadlineMs: number;
   readonly clock: Clock;
-  /** Tells how long each piece of work waited, in seconds. */
+  /** Tells how long each piece of work waited to be let in, in seconds. */
   readonly onWaited?: (seconds: number) => void;
+  /** Tells how long each hash held its permit, in seconds. */
+  readonly onHashed?: (seconds: number) => void;
 }
 
-interface Waiter {
-  readonly admit: () => void;
-}
+/** Those who are let in without a permit of their own yet. */
+const AHEAD = 2;
 
 export function createHashPermits(options: HashPermitOptions): HashPermits {
-  const { permits, maxWaiting, deadlineMs, clock, onWaited } = options;
-  const waiting = new Set<Waiter>();
-  let running = 0;
-
-  const release = () => {
-    const next = waiting.values().next().value;
-    if (next === undefined) running -= 1;
-    else next.admit(); // the permit goes over: `running` stays
-  };
-
-  const acquire = async (signal: AbortSignal | undefined): Promise<void> => {
-    if (running < permits) {
-      running += 1;
-      return;
-    }
-    if (waiting.size >= maxWaiting)
-      throw new HashingBusyError("the queue for password hashing is full", deadlineMs / 2);
-    const { promise, resolve, reject } = Promise.withResolvers<void>();
-    const waiter = { admit: () => settle(resolve) };
-    const stopTimer = new AbortController();
-    const settle = (how: () => void) => {
-      waiting.delete(waiter);
-      stopTimer.abort();
-      signal?.removeEventListener("abort", onAbort);
-      how();
-    };
-    const onAbort = () => settle(() => reject(signal?.reason));
-    waiting.add(waiter);
-    signal?.addEventListener("abort", onAbort, { once: true });
-    void clock.sleep(deadlineMs, stopTimer.signal).then(() => {
-      if (!waiting.has(waiter)) return;
-      settle(() => reject(new HashingBusyError("no permit for password hashing came free in time", deadlineMs / 2)));
+  const { clock, onWaited, onHashed, deadlineMs } = options;
+  const door = createTurns(options.permits + AHEAD, { ...options, deadlineMs });
+  // Nobody waits long behind at most two others, so there is nothing to bound.
+  const hashes = createTurns(options.permits, { clock, maxWaiting: Number.POSITIVE_INFINITY });
+  const withPermit: WithPermit = (hash) =>
+    hashes.take(async () => {
+      const startedMs = clock.monotonicMs();
+      try {
+        return await hash();
+      } finally {
+        onHashed?.((clock.monotonicMs() - startedMs) / 1_000);
+      }
     });
-    await promise;
-  };
-
   return {
-    state: () => ({ running, waiting: waiting.size }),
+    state: () => ({ hashing: hashes.taken(), admitted: door.taken(), waiting: door.waiting() }),
     run: async (work, signal) => {
       signal?.throwIfAborted();
       const startedMs = clock.monotonicMs();
-      await acquire(signal);
-      onWaited?.((clock.monotonicMs() - startedMs) / 1_000);
-      try {
-        return await work();
-      } finally {
-        release();
-      }
+      return await door.take(() => {
+        onWaited?.((clock.monotonicMs() - startedMs) / 1_000);
+        return work(withPermit);
+      }, signal);
     },
   };
 }

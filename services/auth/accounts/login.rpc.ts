@@ -18,7 +18,7 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
     const key = lookupKeyOf(request.username);
     const check: PasswordCheck = {
       type: "LOGIN",
-      user: key === undefined ? undefined : await findUserByName(deps.pool, key),
+      findUser: async () => (key === undefined ? undefined : await findUserByName(deps.pool, key)),
       username: request.username,
       password: request.password,
       address: client.address,
@@ -44,7 +44,7 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
       return { user, session };
     });
     // Deactivated, or given another password, while the hash was computed.
-    if (done === undefined) return await fail(deps, check, attempt, 0);
+    if (done === undefined) return await fail(deps, check, checked, attempt, 0);
     return { user: toOwnProtoUser(done.user), tokens: tokensOf(deps, done.session) };
   };
 }

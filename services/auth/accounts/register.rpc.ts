@@ -1,5 +1,5 @@
 import { Code, type MethodImpl } from "@connectrpc/connect";
-import type { AuthService } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
+import type { AuthService, RegisterRequest } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
 import { transact } from "#platform/outbox/outbox.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { recordAudit } from "../audit/audit.event.ts";
@@ -24,17 +24,16 @@ export function register(deps: Deps): MethodImpl<typeof AuthService.method.regis
   return async (request, context) => {
     const { username, password, email } = request;
     const client = clientInfoOf(context);
-    await limitRate(deps, "Register", client.address, RATE);
-    validate((check) => {
-      const nameRule = usernameProblem(username);
-      if (nameRule !== undefined) check.fail("username", nameRule);
-      const emailRule = email === undefined || email === "" ? undefined : emailProblem(email);
-      if (emailRule !== undefined) check.fail("email", emailRule);
-      const passwordRule = passwordProblem(password, { username: username.slice(0, 640), email }, deps.passwordPolicy);
-      if (passwordRule !== undefined) check.fail("password", passwordRule);
-    });
-    // Hashed before anybody looks whether the name or the address is taken: the answer takes as long either way.
-    const passwordHash = await permitted(deps, () => deps.hasher.hash(password), context.signal);
+    const passwordHash = await permitted(
+      deps,
+      async (withPermit) => {
+        await limitRate(deps, "Register", client.address, RATE);
+        validateRegistration(deps, request);
+        // Before anybody looks whether the name or the address is taken: the answer takes as long either way.
+        return await withPermit(() => deps.hasher.hash(password));
+      },
+      context.signal,
+    );
     const row = newUser(deps.clock, { username, email }, passwordHash);
 
     const done = await transact(deps, async (tx) => {
@@ -61,4 +60,15 @@ export function register(deps: Deps): MethodImpl<typeof AuthService.method.regis
     if (done.user === undefined) throw new Error("the user that was just inserted is not there");
     return { user: toOwnProtoUser(done.user), tokens: tokensOf(deps, done.session) };
   };
+}
+
+function validateRegistration(deps: Deps, { username, password, email }: RegisterRequest): void {
+  validate((check) => {
+    const nameRule = usernameProblem(username);
+    if (nameRule !== undefined) check.fail("username", nameRule);
+    const emailRule = email === undefined || email === "" ? undefined : emailProblem(email);
+    if (emailRule !== undefined) check.fail("email", emailRule);
+    const passwordRule = passwordProblem(password, { username: username.slice(0, 640), email }, deps.passwordPolicy);
+    if (passwordRule !== undefined) check.fail("password", passwordRule);
+  });
 }
