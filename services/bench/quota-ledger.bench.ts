@@ -1,0 +1,106 @@
+import { randomUUID } from "node:crypto";
+import { create } from "@bufbuild/protobuf";
+import { createContextValues, createHandlerContext } from "@connectrpc/connect";
+import {
+  GetQuotaRequestSchema,
+  ListLedgerEntriesRequestSchema,
+  UserQuotaService,
+} from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import { createMetrics } from "#platform/ops/metrics.ts";
+import { createOutbox } from "#platform/outbox/outbox.ts";
+import { sql, uuidArray } from "#platform/postgres/sql.ts";
+import { callerKey } from "#platform/rpc/caller.ts";
+import { systemClock as clock } from "#platform/time/clock.ts";
+import { userQuotaHandlers } from "../user-quota/rpcs.ts";
+import { createBenchKit, percentile } from "./event-bench-kit.ts";
+
+// GetQuota and ListLedgerEntries (a page of 100) beside 100,000 and beside 10 million ledger rows, each in a database of
+// its own, in turns. Target: at most 1.5 times the time. `--rows=N` sets the larger number.
+
+const entriesPerUser = 100;
+const rowsWord = process.argv.find((word) => word.startsWith("--rows="));
+const manyRows = Number(rowsWord?.slice("--rows=".length) ?? 10_000_000);
+const rounds = 40;
+const callsPerRound = 50;
+
+await using stack = new AsyncDisposableStack();
+const few = await ledgerOf(100_000);
+const many = await ledgerOf(manyRows);
+
+const kinds = ["getQuota", "listLedgerEntries"] as const;
+for (const kind of kinds) {
+  const times = { few: [] as number[], many: [] as number[] };
+  for (let round = 0; round < rounds; round += 1) {
+    for (let call = 0; call < callsPerRound; call += 1) {
+      // The first rounds warm up code and caches.
+      const isWarm = round >= 5;
+      const [small, large] = [await timed(() => few[kind]()), await timed(() => many[kind]())];
+      if (isWarm) times.few.push(small);
+      if (isWarm) times.many.push(large);
+    }
+  }
+  const medians = [times.few, times.many].map((list) =>
+    percentile(
+      list.toSorted((a, b) => a - b),
+      50,
+    ),
+  );
+  const [small = 0, large = 0] = medians;
+  console.log(
+    `${kind}: ${small.toFixed(2)} ms beside 100,000 rows, ${large.toFixed(2)} ms beside ${manyRows.toLocaleString("en")}, ratio ${(large / small).toFixed(2)}`,
+  );
+}
+
+async function timed(call: () => Promise<unknown>): Promise<number> {
+  const startedAt = clock.monotonicMs();
+  await call();
+  return clock.monotonicMs() - startedAt;
+}
+
+async function ledgerOf(rows: number) {
+  const kit = stack.use(await createBenchKit());
+  const pool = await kit.pool("user_quota");
+  const users = Array.from({ length: rows / entriesPerUser }, () => randomUUID());
+  for (let from = 0; from < users.length; from += 500) {
+    await fill(pool, users.slice(from, from + 500));
+    if (from % 20_000 === 0 && from > 0) console.log(`${(from * entriesPerUser).toLocaleString("en")} rows are there`);
+  }
+  const handlers = userQuotaHandlers({
+    ...{ pool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics: createMetrics("bench") },
+    registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
+    defaultQuotaBytes: 1n,
+  });
+  const context = createHandlerContext({
+    ...{ service: UserQuotaService, method: UserQuotaService.method.getQuota, protocolName: "connect" },
+    ...{ requestMethod: "POST", url: "http://localhost" },
+    contextValues: createContextValues().set(callerKey, {
+      kind: "service",
+      clientId: "bench",
+      scopes: new Set<string>(),
+    }),
+  });
+  const anyUser = () => users[Math.floor(Math.random() * users.length)] ?? "";
+  return {
+    getQuota: async () => handlers.getQuota(create(GetQuotaRequestSchema, { userId: anyUser() }), context),
+    listLedgerEntries: async () =>
+      handlers.listLedgerEntries(create(ListLedgerEntriesRequestSchema, { userId: anyUser() }), context),
+  };
+}
+
+/** Users with a full page of entries each, as charges would have written them. */
+async function fill(
+  pool: Awaited<ReturnType<Awaited<ReturnType<typeof createBenchKit>>["pool"]>>,
+  users: readonly string[],
+): Promise<void> {
+  await pool.query(sql.unsafe`
+    insert into user_quota.accounts (user_id, storage_used_bytes, last_entry_id, quota_set_at, created_at)
+    select user_id, ${entriesPerUser}, ${entriesPerUser}, now(), now() from unnest(${uuidArray(users)}) as new (user_id)`);
+  await pool.query(sql.unsafe`
+    insert into user_quota.ledger_entries (
+      user_id, entry_id, kind, delta_bytes, used_before_bytes, used_after_bytes, storage_quota_bytes, is_anomaly,
+      chunk_hash, generation, event_id, source_position, upload_id, actor_id, created_at
+    )
+    select user_id, number, 'charge', 1, number - 1, number, 10737418240, false,
+      sha256(user_id::text::bytea), 1, user_id, number, user_id, 'node-registry', now()
+    from unnest(${uuidArray(users)}) as new (user_id), generate_series(1, ${entriesPerUser}) as number`);
+}
