@@ -1,11 +1,12 @@
-import { envelopeHeaders } from "#platform/events/envelope.ts";
+import { sealedHeaders } from "#platform/events/sealed-headers.ts";
 import type { Publication } from "#platform/nats/publisher.ts";
 import { streamOf } from "#platform/nats/streams.ts";
 import type { OutboxRow } from "./relay.store.ts";
 
 /** The message that an outbox row becomes. Every repeat is the same, so consumers and broker can tell it by its id. */
 export function publicationOf(row: OutboxRow, source: string): Publication {
-  const headers = envelopeHeaders({
+  const { traceparent } = row;
+  const envelope = {
     eventId: row.event_id,
     type: row.type,
     source,
@@ -13,10 +14,9 @@ export function publicationOf(row: OutboxRow, source: string): Publication {
     keyVersion: row.key_version,
     sequence: row.id,
     time: row.created_at,
-    ...(row.traceparent === null ? {} : { traceparent: row.traceparent }),
-  });
-  const stream = streamOf(row.subject);
-  if (stream !== undefined) headers.set("Nats-Expected-Stream", stream);
+    ...(traceparent === null ? {} : { traceparent }),
+  };
+  const headers = sealedHeaders(envelope, streamOf(row.subject));
   return { subject: row.subject, payload: row.payload, headers };
 }
 
