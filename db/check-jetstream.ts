@@ -12,7 +12,10 @@ export async function checkJetStream(url: string | undefined): Promise<readonly 
   const host = URL.parse(url)?.host ?? "NATS_URL";
   try {
     const signal = AbortSignal.timeout(5_000);
-    await using nats = await connectNats({ url, name: "db:check", log: createLogger("db:check", "silent"), signal });
+    // Services read their answers under `_INBOX_<user>`; the subscriber, whom a local network names, under `_INBOX`.
+    const inbox = new URL(url).username === "subscriber" ? { inboxPrefix: "_INBOX" } : {};
+    const log = createLogger("db:check", "silent");
+    await using nats = await connectNats({ url, name: "db:check", log, signal, ...inbox });
     const { streams, storage } = await (await nats.connection.jetstreamManager({ checkAPI: false })).getAccountInfo();
     return [{ state: "ok", text: `JetStream at ${host} answers: ${streams} streams, ${storage} bytes` }];
   } catch (error) {

@@ -8,6 +8,7 @@ import { type RunningService, serveService } from "#platform/lifecycle/serve-ser
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
+import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
@@ -174,6 +175,7 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
       enrollmentService({ ...deps, authorities }),
       directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring }),
       ...chunkRooms.services,
+      databaseService({ pool, schema: SCHEMA, log }),
     ],
     verifier: rooms.verifier,
     readiness: {

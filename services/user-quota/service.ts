@@ -9,6 +9,7 @@ import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
+import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
@@ -57,7 +58,10 @@ export async function startUserQuota(
       log,
       metrics,
       clock,
-      services: [implement(UserQuotaService, userQuotaHandlers(deps))],
+      services: [
+        implement(UserQuotaService, userQuotaHandlers(deps)),
+        databaseService({ pool, schema: "user_quota", log }),
+      ],
       verifier: createTokenVerifier({
         jwks: `${config.AUTH_URL}/.well-known/jwks.json`,
         issuer: config.AUTH_ISSUER,
