@@ -39,7 +39,7 @@ export function explainCandidates(
   question: PlacementQuestion,
   assignedBytesOf: (rowId: bigint) => number,
 ): Explanation {
-  const hard = candidates.map((node) => hardRulesOf(node, question, assignedBytesOf(node.rowId)));
+  const hard = candidates.map((node) => hardRulesOf(node, question, roomOf(node, assignedBytesOf(node.rowId))));
   const able = candidates.filter((_, index) => hard[index]?.length === 0);
   const relaxed = relaxedRules(candidates, able, question);
   const holders = candidates.filter((node) => question.holders.has(node.rowId));
@@ -50,18 +50,18 @@ export function explainCandidates(
   const neighboursOf = countNeighbours(able);
   const weights = new Map<bigint, number>();
   for (const node of eligible) {
-    const assigned = assignedBytesOf(node.rowId);
-    weights.set(node.rowId, scoreOf(scorePartsOf(node, assigned, diversityOf(neighboursOf(node)))));
+    const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
+    weights.set(node.rowId, scoreOf(scorePartsOf(node, roomBytes, diversityOf(neighboursOf(node)))));
   }
   const shareOf = drawShares(eligible, weights);
   const explained = candidates.map((node, index): Explained => {
-    const assigned = assignedBytesOf(node.rowId);
+    const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
     return {
       nodeId: node.nodeId,
       isEligible: isEligible(index),
       brokenRules: [...(hard[index] ?? []), ...(soft[index] ?? [])].sort((a, b) => a - b),
-      roomBytes: roomOf(node, assigned),
-      parts: scorePartsOf(node, assigned, diversityOf(neighboursOf(node))),
+      roomBytes,
+      parts: scorePartsOf(node, roomBytes, diversityOf(neighboursOf(node))),
       weight: weights.get(node.rowId) ?? 0,
       drawShare: shareOf(node),
     };
@@ -90,9 +90,9 @@ const HARD_RULES = {
   not_enough_space: PlacementRule.FREE_SPACE,
 } as const;
 
-function hardRulesOf(node: PlacementCandidate, question: PlacementQuestion, assignedBytes: number): PlacementRule[] {
+function hardRulesOf(node: PlacementCandidate, question: PlacementQuestion, roomBytes: number): PlacementRule[] {
   const rules: PlacementRule[] = [];
-  const broken = brokenHardRule(node, assignedBytes, question.sizeBytes);
+  const broken = brokenHardRule(node, roomBytes, question.sizeBytes);
   if (broken !== undefined) rules.push(HARD_RULES[broken]);
   if (question.holders.has(node.rowId)) rules.push(PlacementRule.ONE_REPLICA_PER_NODE);
   if (question.deleting.has(node.rowId)) rules.push(PlacementRule.NO_PENDING_DELETION);

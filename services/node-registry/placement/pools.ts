@@ -1,5 +1,5 @@
 import type { Roster } from "./roster.ts";
-import { brokenHardRule, diversityOf, scoreOf, scorePartsOf } from "./scoring.ts";
+import { brokenHardRule, diversityOf, roomOf, scoreOf, scorePartsOf } from "./scoring.ts";
 import type { Sums } from "./weighted-draw.ts";
 
 /** Nodes to draw from, apart for those on probation, so that these get a share and not their weight. */
@@ -15,13 +15,16 @@ const LEAST_WEIGHT = 1e-6;
 /** Everybody who can take a chunk of this size, weighted by score. Two passes without garbage: 10 ms for 100,000 nodes. */
 export function buildPools(roster: Roster, assignedBytesOf: (rowId: bigint) => number, sizeBytes: number): Pools {
   const { nodes, regions, networks } = roster;
-  const isEligible = new Uint8Array(nodes.length);
+  // Negative: not eligible.
+  const room = new Float64Array(nodes.length);
   const inRegion = new Int32Array(roster.regionNames.length);
   const inNetwork = new Int32Array(roster.networkNames.length);
   let total = 0;
   nodes.forEach((node, at) => {
-    if (brokenHardRule(node, assignedBytesOf(node.rowId), sizeBytes) !== undefined) return;
-    isEligible[at] = 1;
+    const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
+    const isEligible = brokenHardRule(node, roomBytes, sizeBytes) === undefined;
+    room[at] = isEligible ? roomBytes : -1;
+    if (!isEligible) return;
     total += 1;
     add(inRegion, regions[at] ?? 0);
     add(inNetwork, networks[at] ?? 0);
@@ -30,11 +33,12 @@ export function buildPools(roster: Roster, assignedBytesOf: (rowId: bigint) => n
   const probation = emptySums(nodes.length);
   nodes.forEach((node, at) => {
     let weight = 0;
-    if (isEligible[at] === 1) {
+    const roomBytes = room[at] ?? -1;
+    if (roomBytes >= 0) {
       const sharingRegion = inRegion[regions[at] ?? 0] ?? 1;
       const sharingNetwork = inNetwork[networks[at] ?? 0] ?? 1;
       const diversity = diversityOf({ sharingNetwork, sharingRegion, total });
-      weight = Math.max(LEAST_WEIGHT, scoreOf(scorePartsOf(node, assignedBytesOf(node.rowId), diversity)));
+      weight = Math.max(LEAST_WEIGHT, scoreOf(scorePartsOf(node, roomBytes, diversity)));
     }
     append(established, at, node.isOnProbation ? 0 : weight);
     append(probation, at, node.isOnProbation ? weight : 0);

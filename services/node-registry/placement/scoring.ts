@@ -20,17 +20,17 @@ export function roomOf(candidate: PlacementCandidate, assignedBytes: number): nu
 
 export function brokenHardRule(
   candidate: PlacementCandidate,
-  assignedBytes: number,
+  roomBytes: number,
   sizeBytes: number,
 ): HardRule | undefined {
   if (candidate.state !== "in_service") return "not_in_service";
   if (candidate.liveness !== "online") return "not_online";
-  return roomOf(candidate, assignedBytes) < sizeBytes ? "not_enough_space" : undefined;
+  return roomBytes < sizeBytes ? "not_enough_space" : undefined;
 }
 
-export function scorePartsOf(candidate: PlacementCandidate, assignedBytes: number, diversity: number): ScoreParts {
+export function scorePartsOf(candidate: PlacementCandidate, roomBytes: number, diversity: number): ScoreParts {
   return {
-    freeSpace: unit(roomOf(candidate, assignedBytes) / Math.max(1, candidate.capacityBytes)),
+    freeSpace: unit(roomBytes / Math.max(1, candidate.capacityBytes)),
     reputation: unit(candidate.reputationScore),
     responsiveness: unit(candidate.responsiveness),
     diversity: unit(diversity),
