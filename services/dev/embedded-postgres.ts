@@ -11,21 +11,19 @@ import {
   type Exit,
   exitOf,
   type Sandbox,
+  type SandboxOptions,
   spawnIn,
   watchFromOutside,
 } from "./postgres-sandbox.ts";
 
-export interface EmbeddedPostgresOptions {
-  /** Holds the cluster, the superuser's password (0600) and the server's log. Kept between starts. */
-  readonly folder: string;
+/** `folder` holds the cluster, the superuser's password (0600) and the server's log, kept between starts. */
+export interface EmbeddedPostgresOptions extends SandboxOptions {
   /** A free one by default, never 5432. */
   readonly port?: number;
   /** Switched off, a crash of the machine may lose everything: for tests only. */
   readonly fsync?: boolean;
   readonly database?: string;
   readonly settings?: Readonly<Record<string, string>>;
-  /** The `bin` folder of another PostgreSQL than the embedded one, to work with an older version. */
-  readonly binFolder?: string;
 }
 
 export interface EmbeddedPostgres extends AsyncDisposable {
@@ -45,7 +43,7 @@ export interface EmbeddedPostgres extends AsyncDisposable {
  * this process dies.
  */
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
-  const sandbox = createSandbox(path.resolve(options.folder), options.binFolder);
+  const sandbox = createSandbox({ ...options, folder: path.resolve(options.folder) });
   const data = path.join(sandbox.folder, "data");
   const password = superuserPassword(sandbox);
   if (!existsSync(path.join(data, "PG_VERSION"))) await createCluster(sandbox, data, options.fsync ?? true);

@@ -18,24 +18,34 @@ export interface Sandbox {
 
 const nobody = 65_534;
 
+export interface SandboxOptions {
+  readonly folder: string;
+  /** Another PostgreSQL than the embedded one; it must be readable for everybody. */
+  readonly binFolder?: string;
+  /** As root, run as an ordinary account with everything below this folder, also where a user namespace is possible. */
+  readonly publicFolder?: string;
+}
+
 /**
  * As an ordinary user nothing is needed. As root, a user namespace shows PostgreSQL an ordinary user while all files
  * stay root's own, so that it works below private folders. Where user namespaces are forbidden, the programs are copied
  * to a public place and run by the account `postgres` or `nobody`, with the data below /var/lib.
  */
-export function createSandbox(folder: string, binFolder: string = embeddedBinaries()): Sandbox {
+export function createSandbox(options: SandboxOptions): Sandbox {
+  const { folder, binFolder = embeddedBinaries() } = options;
   mkdirSync(folder, { recursive: true, mode: 0o700 });
   if (process.getuid?.() !== 0) return { binFolder, folder, prefix: [], account: undefined };
   const namespace = ["unshare", "--user", `--map-user=${nobody}`, `--map-group=${nobody}`, "--"];
-  if (process.env.DECENTRASTORE_NO_USER_NAMESPACE !== "1" && works([...namespace, "true"])) {
+  if (options.publicFolder === undefined && works([...namespace, "true"])) {
     return { binFolder, folder, prefix: namespace, account: undefined };
   }
+  const publicFolder = options.publicFolder ?? "/var/lib/decentrastore-postgres";
   const account = ordinaryAccount();
-  const key = createHash("sha256").update(folder).digest("hex").slice(0, 16);
-  const data = path.join("/var/lib/decentrastore-postgres", key);
+  const data = path.join(publicFolder, createHash("sha256").update(folder).digest("hex").slice(0, 16));
   mkdirSync(data, { recursive: true, mode: 0o755 });
   chownSync(data, account.uid, account.gid);
-  return { binFolder: publicCopy(binFolder), folder: data, prefix: [], account };
+  const programs = options.binFolder ?? publicCopy(binFolder, publicFolder);
+  return { binFolder: programs, folder: data, prefix: [], account };
 }
 
 /** `setpriv` ends the server when this process dies by whatever cause; on other systems a watching shell does. */
@@ -63,12 +73,12 @@ function ordinaryAccount(): { uid: number; gid: number } {
   return line === null ? { uid: nobody, gid: nobody } : { uid: Number(line[1]), gid: Number(line[2]) };
 }
 
-function publicCopy(binFolder: string): string {
+function publicCopy(binFolder: string, publicFolder: string): string {
   const source = path.dirname(binFolder);
   const version = createHash("sha256")
     .update(readFileSync(path.join(source, "..", "package.json")))
     .digest("hex");
-  const target = path.join("/var/lib/decentrastore-postgres", `binaries-${version.slice(0, 16)}`);
+  const target = path.join(publicFolder, `binaries-${version.slice(0, 16)}`);
   if (!existsSync(target)) {
     // Renamed when complete, so that a start that was killed in between leaves no half copy in use.
     const partial = `${target}.${process.pid}`;

@@ -1,5 +1,6 @@
 import { Readable } from "node:stream";
 import { buffer } from "node:stream/consumers";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Client } from "@connectrpc/connect";
 import type { FetchChunk, NodeCommand, ProveChunk } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
@@ -14,6 +15,8 @@ export interface CommandContext {
   readonly holdings: Holdings;
   readonly onStored: (chunk: StoredChunk) => void;
   readonly renewCertificate: () => Promise<void>;
+  /** For trying out what becomes of a node that proves too late. */
+  readonly proofDelayMs: number;
   readonly say: (line: string) => void;
 }
 
@@ -65,6 +68,7 @@ async function prove(context: CommandContext, commandId: string, command: ProveC
   const leaves = leavesOf(chunk);
   const index = command.leafIndex;
   const leaf = index === undefined ? undefined : leaves[index];
+  if (context.proofDelayMs > 0) await sleep(context.proofDelayMs, undefined, { ref: false });
   await context.client().submitStorageProof({
     commandId,
     chunkHash: command.chunkHash,

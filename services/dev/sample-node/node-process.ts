@@ -16,6 +16,7 @@ import { createReporter } from "./reporter.ts";
 
 const name = process.env.SAMPLE_NODE_NAME ?? "node-1";
 const folder = process.env.SAMPLE_NODE_FOLDER ?? `.decentrastore/nodes/${name}`;
+const proofDelayMs = Number(process.env.SAMPLE_NODE_PROOF_DELAY_MS ?? 0);
 const capacityGb = Number(process.env.SAMPLE_NODE_CAPACITY_GB ?? 10);
 const say = (line: string) => process.stdout.write(`${name}: ${line}\n`);
 
@@ -68,7 +69,8 @@ const reporter = createReporter({
 });
 for (const chunk of await store.list()) reporter.add(chunk); // what an earlier life stored, reported or not
 
-const run = createCommandRunner({ client: () => client, store, holdings, onStored, renewCertificate, say });
+const context = { store, holdings, onStored, renewCertificate, proofDelayMs, say };
+const run = createCommandRunner({ client: () => client, ...context });
 say(`${identity.nodeId} serves chunks at http://127.0.0.1:${port}`);
 await Promise.all([
   reporter.run(),

@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
-import { end, type RecordedProcess, recordedProcess } from "./processes.ts";
+import { end, isStillRunning, type RecordedProcess, recordedProcess } from "./processes.ts";
 
 /** The folder that holds everything of one local control plane: data, logs, secrets, `dev.json`. */
 export interface Home {
@@ -72,11 +72,10 @@ const processListSchema = z.array(recordedProcess);
 export async function endEarlierProcesses(home: Home, say: (line: string) => void): Promise<void> {
   const earlier = (await readJson(home.path("processes.json"), processListSchema)) ?? [];
   for (const recorded of earlier) {
-    if (recorded.pid === process.pid) continue;
+    if (recorded.pid === process.pid || !(await isStillRunning(recorded))) continue;
+    say(`ending ${recorded.name} (pid ${recorded.pid}) of an earlier start in ${home.folder}`);
     await end(recorded, 30_000);
   }
-  if (earlier.length > 0)
-    say(`an earlier start of ${home.folder} left ${earlier.length} processes recorded: all ended`);
 }
 
 export async function recordProcesses(home: Home, processes: readonly RecordedProcess[]): Promise<void> {
