@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { NodeHeartbeatSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
-import { envelopeHeaders } from "#platform/events/envelope.ts";
+import { sealedHeaders } from "#platform/events/sealed-headers.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import type { Clock } from "#platform/time/clock.ts";
@@ -29,7 +29,7 @@ export function publishHeartbeat(
       heartbeatCount,
     }),
   );
-  const headers = envelopeHeaders({
+  const headers = sealedHeaders({
     eventId: uuidv7(deps.clock),
     type: NodeHeartbeatSchema.typeName,
     source: "/decentrastore/node-registry",
