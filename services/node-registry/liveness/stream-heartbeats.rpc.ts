@@ -89,15 +89,19 @@ interface Answers {
   next(): Result;
 }
 
-/** Answers within one millisecond are alike unless there is something to do, so a flood costs no messages. */
+/** For how long an answer is good for the next heartbeat of the same node as well: a flood is not encoded anew each time. */
+const ANSWER_GOOD_MS = 5;
+
+/** The same object while nothing has changed and there is nothing to do. */
 function createAnswers(deps: HeartbeatDeps, stream: NodeStream): Answers {
   let madeAtMs = Number.NaN;
   let revision = -1n;
   let made: StreamHeartbeatsResponse | undefined;
   return {
     next: () => {
-      const nowMs = Math.trunc(deps.clock.monotonicMs());
-      const isFresh = nowMs === madeAtMs && revision === stream.node.revision && made?.commands.length === 0;
+      const nowMs = deps.clock.monotonicMs();
+      const isSame = revision === stream.node.revision && made?.commands.length === 0;
+      const isFresh = isSame && nowMs - madeAtMs < ANSWER_GOOD_MS;
       if (made === undefined || !isFresh) {
         madeAtMs = nowMs;
         revision = stream.node.revision;

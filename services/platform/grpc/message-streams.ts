@@ -27,7 +27,10 @@ export async function* readRequests<T>(
   }
 }
 
-/** Writes the responses as fast as the client reads them, then the trailers. Stops pulling when the call is cancelled. */
+/**
+ * Writes the responses as fast as the client reads them, then the trailers. Stops pulling when the call is cancelled. A
+ * message that is the same object as the one before is not encoded again, so a handler must not change what it has given.
+ */
 export async function writeResponses<T>(
   call: Writable,
   responses: AsyncIterable<T>,
@@ -35,11 +38,13 @@ export async function writeResponses<T>(
   context: GrpcContext,
 ): Promise<void> {
   let areHeadersSent = false;
+  let last: { readonly message: T; readonly bytes: Uint8Array } | undefined;
   for await (const message of responses) {
     if (call.cancelled) return;
     if (!areHeadersSent) context.sendHeaders();
     areHeadersSent = true;
-    if (!call.write(encode(message))) await drained(call);
+    if (last?.message !== message) last = { message, bytes: encode(message) };
+    if (!call.write(last.bytes)) await drained(call);
     if (call.cancelled) return;
   }
   context.over();
