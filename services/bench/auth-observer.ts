@@ -22,4 +22,4 @@ while (!isOver) {
   await new Promise((resolve) => setTimeout(resolve, 10));
 }
 process.send?.(latencies.toSorted((a, b) => a - b));
-process.disconnect();
+process.disconnect?.();

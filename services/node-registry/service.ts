@@ -2,7 +2,8 @@ import { randomUUID } from "node:crypto";
 import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import { createServiceClient } from "#platform/identity/service-client.ts";
 import { createServiceTokenSource } from "#platform/identity/service-token-source.ts";
-import { createTokenVerifier, type TokenVerifier } from "#platform/identity/token-verifier.ts";
+import { startVerifier } from "#platform/identity/start-verifier.ts";
+import type { TokenVerifier } from "#platform/identity/token-verifier.ts";
 import type { RunningMain } from "#platform/lifecycle/run-main.ts";
 import { type RunningService, serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
@@ -74,7 +75,8 @@ export async function startNodeRegistry(
   const { probationBelow } = proofRooms.rules.thresholds;
   stack.use(startDirectoryUpkeep({ ...deps, probationBelow }, ended.signal));
   const chunkRooms = await startRooms({ deps, nats, proofRooms }, parts, stack, ended.signal);
-  const verifier = parts.verifier ?? authVerifier(config, clock, log);
+  const identity = { authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER };
+  const verifier = parts.verifier ?? stack.use(await startVerifier({ ...identity, nats, clock, log, metrics, signal }));
   const running = await serveRooms({ deps, nats, chunkRooms, proofRooms, directory, verifier, parts }, stack);
   const rest = stack.move();
   return { addresses: running.addresses, [Symbol.asyncDispose]: () => rest.disposeAsync() };
@@ -127,15 +129,6 @@ function userQuotaClient(config: NodeRegistryConfig, clock: Clock) {
     timeoutMs: QUOTA_TIMEOUT_MS,
     // Both are keyed: by idempotency_key and by reservation_id.
     idempotent: ["reserveStorage", "releaseReservation"],
-  });
-}
-
-function authVerifier(config: NodeRegistryConfig, clock: Clock, log: Logger): TokenVerifier {
-  return createTokenVerifier({
-    jwks: `${config.AUTH_URL}/.well-known/jwks.json`,
-    issuer: config.AUTH_ISSUER,
-    clock,
-    log,
   });
 }
 

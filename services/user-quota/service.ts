@@ -2,7 +2,7 @@ import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_
 import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import { createServiceClient } from "#platform/identity/service-client.ts";
 import { createServiceTokenSource } from "#platform/identity/service-token-source.ts";
-import { createTokenVerifier } from "#platform/identity/token-verifier.ts";
+import { startVerifier } from "#platform/identity/start-verifier.ts";
 import { startConsumer } from "#platform/inbox/consumer.worker.ts";
 import type { RunningMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
@@ -51,6 +51,8 @@ export async function startUserQuota(
   const defaultQuotaBytes = BigInt(config.DEFAULT_STORAGE_QUOTA_BYTES);
   const deps: Deps = { pool, outbox: createOutbox(SCHEMA), clock, log, metrics, registry, defaultQuotaBytes };
   startWorkers(config, deps, nats, stack);
+  const identity = { authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER };
+  const verifier = stack.use(await startVerifier({ ...identity, nats, clock, log, metrics, signal }));
   const service = stack.use(
     await serveService({
       name: "user-quota",
@@ -62,12 +64,7 @@ export async function startUserQuota(
         implement(UserQuotaService, userQuotaHandlers(deps)),
         databaseService({ pool, schema: "user_quota", log }),
       ],
-      verifier: createTokenVerifier({
-        jwks: `${config.AUTH_URL}/.well-known/jwks.json`,
-        issuer: config.AUTH_ISSUER,
-        clock,
-        log,
-      }),
+      verifier,
       readiness: { database: () => requireSchema(pool, SCHEMA) },
     }),
   );
