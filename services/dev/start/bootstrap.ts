@@ -54,6 +54,7 @@ async function command(
 ): Promise<string> {
   return await runCommand(`services/${service}/${script}`, args, {
     KEY_ENCRYPTION_KEY: around.secrets.keyEncryptionKey,
+    NODE_COMPILE_CACHE: around.home.path("compile-cache"),
     ...process.env,
     ...database.environmentOf(service),
     ...secretEnvironment,

@@ -44,6 +44,7 @@ function environmentOf(around: Surroundings, database: Database, broker: Broker,
   const host = process.env.HOST || "127.0.0.1";
   return {
     NODE_ALLOW_PRIVATE_ADDRESSES: "true",
+    NODE_COMPILE_CACHE: around.home.path("compile-cache"), // a restarted service is back sooner
     KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
     ...process.env, // what the user set wins over what a local network wants
     ...database.environmentOf(name),
