@@ -20,7 +20,7 @@ export interface ConsumerOptions {
   maxBatch?: number;
   /** The pause after an event's first failure, default 500; it doubles with each further one, up to a minute. */
   retryDelayMs?: number;
-  /** How long another process waits for this one's consumer after a crash, default 5,000. */
+  /** How long another process waits for this one's consumer after a crash, default 10,000. */
   leaseTtlMs?: number;
   /** Tries before an event goes to the dead letters, default 8. A database that is away is not a try. */
   maxTries?: number;

@@ -25,7 +25,7 @@ export function startConsumer(options: ConsumerOptions): AsyncDisposable {
     pool: options.pool,
     schema: options.schema,
     name: leaseName,
-    ttlMs: options.leaseTtlMs ?? 5_000,
+    ttlMs: options.leaseTtlMs ?? 10_000,
     clock: options.clock,
     log: options.log,
     signal: AbortSignal.any([options.signal, stop.signal]),

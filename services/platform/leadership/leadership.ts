@@ -20,7 +20,7 @@ export interface LeadershipOptions {
   schema: string;
   /** One leader per schema and name. */
   name: string;
-  /** How long others wait after the leader was last heard of, default 5,000. */
+  /** How long others wait after the leader was last heard of, default 10,000. */
   ttlMs?: number;
   clock: Clock;
   log: Logger;
@@ -37,13 +37,13 @@ export interface LeadershipOptions {
  */
 export async function runAsLeader(options: LeadershipOptions): Promise<void> {
   const { clock, log, signal, name } = options;
-  const ttlMs = options.ttlMs ?? 5_000;
+  const ttlMs = options.ttlMs ?? 10_000;
   const holder = holderName();
   let waitMs = 0;
   while (!signal.aborted) {
     await clock.sleep(waitMs, signal);
     if (signal.aborted) return;
-    waitMs = jittered(ttlMs / 5);
+    waitMs = jittered(Math.min(1_000, ttlMs / 5));
     const askedAt = clock.monotonicMs();
     try {
       const epoch = await seekLease(options, holder, ttlMs);

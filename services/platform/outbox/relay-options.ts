@@ -18,7 +18,7 @@ export interface RelayOptions {
   metrics: Metrics;
   signal: AbortSignal;
   streamSettings?: StreamSettings;
-  /** How long another process waits for this one's relay after a crash, default 5,000. */
+  /** How long another process waits for this one's relay after a crash, default 10,000. */
   leaseTtlMs?: number;
   /** How often rows are looked for that nobody told of, default 75. */
   pollMs?: number;

@@ -22,7 +22,7 @@ export function startRelay(options: RelayOptions): AsyncDisposable {
     pool: options.pool,
     schema: options.schema,
     name: RELAY_LEASE,
-    ttlMs: options.leaseTtlMs ?? 5_000,
+    ttlMs: options.leaseTtlMs ?? 10_000,
     clock: options.clock,
     log: options.log,
     signal: AbortSignal.any([options.signal, stop.signal]),
