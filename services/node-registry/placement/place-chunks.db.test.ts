@@ -192,6 +192,25 @@ test("a chunk of another size or another proof root is refused, one without a ro
   expect(await place({})).toBe("succeeded");
 });
 
+test("ids that are UUIDs of no known version work all the way", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = {
+    ...newUpload(1, 1),
+    userId: "ABCDEF01-0000-F000-0000-000000000001",
+    uploadId: "00000000-0000-0000-0000-000000000002",
+  };
+  const { chunks } = await f.chunks.placeChunks(upload);
+  await f
+    .nodeById(chunks[0]?.nodes[0]?.nodeId ?? "")
+    .client.reportStoredChunks({ chunkHashes: [chunks[0]?.chunkHash ?? ""] });
+  expect((await f.chunks.getUpload(upload)).upload).toMatchObject({
+    state: UploadState.COMPLETED,
+    userId: upload.userId.toLowerCase(),
+  });
+  expect((await f.chunks.getUserUsage(upload)).chargedChunks).toBe(1);
+});
+
 test("bad requests name each field that breaks a rule", async () => {
   await using f = await createChunkFixture();
   const [chunk] = newChunks(1);

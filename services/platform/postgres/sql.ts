@@ -7,7 +7,8 @@ export const sql = createSqlTag();
 export const zInstant = z.instanceof(Temporal.Instant);
 export const zInt8 = z.bigint();
 export const zBytes = z.instanceof(Buffer);
-export const zUuid = z.uuid();
+/** Any UUID that PostgreSQL stores: clients choose ids of every version, also of none that RFC 9562 knows. */
+export const zUuid = z.guid();
 /** For statements that return no rows. */
 export const zVoid = z.strictObject({});
 
