@@ -1,7 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { join } from "node:path";
+import { fromBinary } from "@bufbuild/protobuf";
 import { beforeAll, expect, test } from "vitest";
 import { z } from "zod";
+import { QuotaThresholdSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { startConsumer } from "#platform/inbox/consumer.worker.ts";
 import { listDeadLetters, requeueDeadLetter } from "#platform/inbox/dead-letters.ts";
 import { connectNats } from "#platform/nats/connect.ts";
@@ -9,7 +11,13 @@ import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import { sql } from "#platform/postgres/sql.ts";
-import { eventually, querySuperuser, startWorkerProcess, type WorkerProcess } from "#platform/testing/event-kit.ts";
+import {
+  eventually,
+  querySuperuser,
+  startWorkerProcess,
+  streamContent,
+  type WorkerProcess,
+} from "#platform/testing/event-kit.ts";
 import { createTestDatabase, createTestLogger, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
 import { systemClock } from "#platform/time/clock.ts";
@@ -56,7 +64,7 @@ async function usedBytes(userIds: readonly string[]): Promise<bigint> {
 
 test("kill -9 of user-quota and of NATS, again and again, loses and doubles nothing", async () => {
   const users = Array.from({ length: 40 }, () => randomUUID());
-  const chunks = Array.from({ length: 4_000 }, (_item, index) => ({
+  const chunks = Array.from({ length: 2_000 }, (_item, index) => ({
     userId: users[index % users.length] ?? "",
     chunkHash: anyHash(),
   }));
@@ -69,7 +77,7 @@ test("kill -9 of user-quota and of NATS, again and again, loses and doubles noth
     }
   };
   const published = publish();
-  for (let round = 0; round < 4; round += 1) {
+  for (let round = 0; round < 3; round += 1) {
     await using quota = await startProcess();
     const before = await usedBytes(users);
     await eventually(async () => (await usedBytes(users)) !== before, `round ${round} applies something`);
@@ -82,7 +90,7 @@ test("kill -9 of user-quota and of NATS, again and again, loses and doubles noth
   }
   await published;
   await using _last = await startProcess();
-  const expected = BigInt(chunks.length - 800) * 10n;
+  const expected = BigInt(chunks.length - 400) * 10n;
   await eventually(async () => (await usedBytes(users)) === expected, "everything is applied");
   await expectSoundBooks(pool);
 }, 60_000);
@@ -121,6 +129,26 @@ test("an event that cannot be applied ends among the dead letters with its cause
     if (eventId !== poison.eventId) await requeueDeadLetter(operator, sequence);
   }
   await eventually(async () => (await usedBytes([refused])) === 10n, "the requeued event is applied");
+  await expectSoundBooks(pool);
+});
+
+test("a crossed threshold is published for the subscribers, once", async () => {
+  await using _quota = await startProcess();
+  await using operator = await connectNats({ url: broker.url("operator"), name: "reader", log: createTestLogger() });
+  const userId = randomUUID();
+  const chunk = chunkStored(userId, 9_000_000_000n);
+  await stream.publish([chunk, chunkStored(userId, 1_000_000_000n)]);
+  const announced = async () => {
+    const messages = await streamContent(operator, "QUOTAS").catch(() => []);
+    return messages
+      .map((message) => fromBinary(QuotaThresholdSchema, message.payload))
+      .filter((threshold) => threshold.userId === userId);
+  };
+  await eventually(async () => (await announced()).length === 2, "both thresholds are published");
+  expect(await announced()).toMatchObject([
+    { thresholdPercent: 80, storageUsedBytes: 9_000_000_000n, storageQuotaBytes: 10_737_418_240n },
+    { thresholdPercent: 90, storageUsedBytes: 10_000_000_000n, storageQuotaBytes: 10_737_418_240n },
+  ]);
   await expectSoundBooks(pool);
 });
 
