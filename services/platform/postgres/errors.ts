@@ -136,7 +136,6 @@ export function isDatabaseDown(error: unknown): boolean {
   ) {
     return true;
   }
-  const code = errorCodeOf(error);
-  if (code !== undefined && downCodes.has(code)) return true;
-  return error instanceof Error && /timeout expired|Connection terminated|timeout exceeded when/.test(error.message);
+  if (isConnectionLoss(error) || downCodes.has(errorCodeOf(error) ?? "")) return true;
+  return error instanceof Error && /timeout expired|timeout exceeded when/.test(error.message);
 }

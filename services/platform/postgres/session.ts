@@ -24,6 +24,9 @@ interface Link {
   isUnbounded: boolean;
 }
 
+/** More losses in a row than a restart of the server causes. */
+const maxTries = 5;
+
 /** One place in the pool. The connection behind it changes when the server takes it away. */
 export function createSession(options: SessionOptions) {
   let link: Link | undefined;
@@ -36,7 +39,8 @@ export function createSession(options: SessionOptions) {
   }
 
   async function replace(): Promise<Link> {
-    link?.client.end().catch(() => {});
+    // Not `end`, which waits for an answer that a lost network never brings.
+    link?.client.connection.stream.destroy();
     options.onReconnect();
     const fresh = watch(await options.open(), options.onError);
     link = fresh;
@@ -50,7 +54,32 @@ export function createSession(options: SessionOptions) {
     return link.isDead ? replace() : link;
   }
 
-  const answerTimeoutOf = ({ isUnbounded }: Link) => (isUnbounded ? undefined : options.answerTimeoutMs);
+  /** One try; "again" when the connection was lost and the statement certainly took no effect. */
+  async function attempt(text: string, values: unknown[] | undefined, name: string | undefined) {
+    const used = await usableLink();
+    const wasInTransaction = inTransaction(used);
+    const completionsBefore = used.completions;
+    try {
+      if (/\bstatement_timeout\b/.test(text)) used.isUnbounded = true;
+      return await run(used, text, values, name, used.isUnbounded ? undefined : options.answerTimeoutMs);
+    } catch (error) {
+      if (!isConnectionLoss(error)) throw error;
+      used.isDead = true;
+      if (wasInTransaction) {
+        used.isGivenUp = true;
+        if (text === "ROLLBACK") return emptyResult;
+        // A COMMIT that was sent may have been the last thing the server did.
+        if (text === "COMMIT" && !wasNeverSent(error)) throw error;
+        isTransactionLost = true;
+        throw new TransactionLostError(error);
+      }
+      const isStart = text === "START TRANSACTION";
+      if (isStart || hasNotRun(error, used.completions - completionsBefore, values)) return "again" as const;
+      throw error;
+    } finally {
+      if (text === "COMMIT" || text === "ROLLBACK") used.isUnbounded = false;
+    }
+  }
 
   async function query(text: string, values?: unknown[], queryOptions?: { readonly name?: string }) {
     if (isTransactionLost) {
@@ -59,34 +88,22 @@ export function createSession(options: SessionOptions) {
       return emptyResult;
     }
     if (text === "START TRANSACTION" && conflicts > 0) await pause(conflicts);
-    const used = await usableLink();
-    const wasInTransaction = inTransaction(used);
-    const completionsBefore = used.completions;
     try {
-      if (/\bstatement_timeout\b/.test(text)) used.isUnbounded = true;
-      const result = await run(used, text, values, queryOptions?.name, answerTimeoutOf(used));
-      if (text === "COMMIT") conflicts = 0;
-      if (text === "COMMIT" || text === "ROLLBACK") used.isUnbounded = false;
-      return result;
+      for (let tries = 1; ; tries += 1) {
+        const result = await attempt(text, values, queryOptions?.name);
+        if (result === "again" && tries < maxTries) continue;
+        if (result === "again")
+          throw new Error(`the connection was lost ${tries} times in a row: Connection terminated`);
+        if (text === "COMMIT") conflicts = 0;
+        return result;
+      }
     } catch (error) {
       const code = errorCodeOf(error) ?? "";
       if (code.startsWith("40")) {
         conflicts += 1;
         options.onConflict(code);
       }
-      if (!isConnectionLoss(error)) throw toSlonikError(error, { sql: text, values: [] });
-      used.isDead = true;
-      if (wasInTransaction) {
-        // A COMMIT that was sent may have been the last thing the server did.
-        used.isGivenUp = true;
-        if (text === "ROLLBACK") return emptyResult;
-        if (text === "COMMIT" && !wasNeverSent(error)) throw toSlonikError(error);
-        isTransactionLost = true;
-        throw new TransactionLostError(error);
-      }
-      const mayRepeat = text === "START TRANSACTION" || hasNotRun(error, used.completions - completionsBefore, values);
-      if (!mayRepeat) throw toSlonikError(error);
-      return run(await replace(), text, values, queryOptions?.name, options.answerTimeoutMs);
+      throw toSlonikError(error, { sql: text, values: [] });
     }
   }
 

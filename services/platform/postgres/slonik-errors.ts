@@ -9,6 +9,7 @@ import {
   InvalidInputError,
   NotNullIntegrityConstraintViolationError,
   type Query,
+  SlonikError,
   StatementCancelledError,
   StatementTimeoutError,
   UniqueIntegrityConstraintViolationError,
@@ -28,8 +29,10 @@ const byCode = new Map<string, (error: Error) => Error>([
 /** The errors of `pg` as the classes that slonik's own driver would throw. */
 export function toSlonikError(error: unknown, query?: Query): Error {
   if (!(error instanceof Error)) return new Error(`the database driver threw ${typeof error}`);
+  if (error instanceof SlonikError) return error;
   if (/connection terminated unexpectedly/i.test(error.message)) return new BackendTerminatedUnexpectedlyError(error);
-  if (/connection terminated|client was closed/i.test(error.message)) return new BackendTerminatedError(error);
+  if (/connection terminated|client was closed|not queryable/i.test(error.message))
+    return new BackendTerminatedError(error);
   const code: unknown = Reflect.get(error, "code");
   if (typeof code !== "string") return error;
   if (code === "57014") {
