@@ -54,22 +54,21 @@ const bareSync = (token: string) => {
 };
 
 for (const width of [1, 8]) {
-  const ratios: number[] = [];
-  for (let round = 0; round < 7; round += 1) {
-    const fresh = tokens(2_000);
+  // Short turns, and the best of each kind: what a shared machine takes away it takes from some turns only.
+  const best = { bare: 0, bareSync: 0, verifier: 0 };
+  for (let round = 0; round < 25; round += 1) {
+    const fresh = tokens(500);
     const verifier = newVerifier();
-    await verifier.verify(fresh[0] ?? "");
-    const bareRate = await perSecond(fresh, width, bare);
-    const rate = await perSecond(fresh.slice(1), width, (token) => verifier.verify(token));
-    ratios.push(rate / bareRate);
-    if (round === 6) {
-      const sync = await perSecond(fresh, width, bareSync);
-      console.log(
-        `${width} at a time: WebCrypto ${bareRate.toFixed(0)}/s, node:crypto ${sync.toFixed(0)}/s, verifier ${rate.toFixed(0)}/s`,
-      );
-    }
+    await verifier.verify(tokens(1)[0] ?? "");
+    best.bare = Math.max(best.bare, await perSecond(fresh, width, bare));
+    best.verifier = Math.max(best.verifier, await perSecond(fresh, width, (token) => verifier.verify(token)));
+    best.bareSync = Math.max(best.bareSync, await perSecond(fresh, width, bareSync));
   }
-  judge(`new tokens to bare verification, ${width} at a time`, median(ratios), 0.8, "at least");
+  console.log(
+    `${width} at a time: WebCrypto ${best.bare.toFixed(0)}/s, node:crypto ${best.bareSync.toFixed(0)}/s, ` +
+      `verifier ${best.verifier.toFixed(0)}/s`,
+  );
+  judge(`new tokens to bare verification, ${width} at a time`, best.verifier / best.bare, 0.8, "at least");
 }
 
 const verifier = newVerifier();

@@ -71,8 +71,8 @@ async function verifyStored(stored: string, password: string): Promise<boolean> 
   if (stored.includes(FIRST_72_FIELD))
     return await argon2Verify(stored, Buffer.from(password).subarray(0, BCRYPT_BYTES));
   const secret = secretOf(password);
-  // No password of ours is longer; a megabyte is not worth hashing, but must take as long as any other failure.
-  const isTooLong = secret.length > 2 * MAX_PASSWORD_BYTES && Buffer.byteLength(password) > MAX_PASSWORD_BYTES;
+  // No password of ours is longer. A megabyte is not worth hashing, but its refusal takes as long as every other.
+  const isTooLong = Buffer.byteLength(password) > MAX_PASSWORD_BYTES;
   const matches = await argon2Verify(stored, isTooLong ? secret.subarray(0, MAX_PASSWORD_BYTES) : secret);
   return matches && !isTooLong;
 }
