@@ -38,7 +38,8 @@ test("quota, reservation and refusal as JSON over HTTP/1.1", async () => {
   const userId = randomUUID();
   const own = await server.issuer.user(userId);
   const { json } = await call("GetQuota", { userId }, own);
-  expect(json).toEqual({ quota: { userId, storageQuotaBytes: "10737418240" } });
+  const nothingYet = { storageUsedBytes: "0", storageReservedBytes: "0", isOverQuota: false };
+  expect(json).toEqual({ quota: { userId, storageQuotaBytes: "10737418240", ...nothingYet } });
   const gateway = await server.issuer.service("gateway", ["quota.reserve"]);
   const ask = { userId, sizeBytes: "10737418240", idempotencyKey: "upload/1", ttl: "600s" };
   const reserved = await call("ReserveStorage", ask, gateway);
