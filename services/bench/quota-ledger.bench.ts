@@ -87,7 +87,7 @@ async function ledgerOf(rows: number) {
   };
 }
 
-/** Users with a full page of entries each, as charges would have written them. */
+/** Users with a full page of entries each, which lie apart from each other as those of parallel uploads do. */
 async function fill(
   pool: Awaited<ReturnType<Awaited<ReturnType<typeof createBenchKit>>["pool"]>>,
   users: readonly string[],
@@ -102,5 +102,6 @@ async function fill(
     )
     select user_id, number, 'charge', 1, number - 1, number, 10737418240, false,
       sha256(user_id::text::bytea), 1, user_id, number, user_id, 'node-registry', now()
-    from unnest(${uuidArray(users)}) as new (user_id), generate_series(1, ${entriesPerUser}) as number`);
+    from unnest(${uuidArray(users)}) as new (user_id), generate_series(1, ${entriesPerUser}) as number
+    order by number, user_id`);
 }

@@ -14,12 +14,14 @@ export function createJournalReport(deps: { log: Logger; metrics: Metrics }): (j
     help: "Ledger entries that contradict the account's history, such as a use below zero. Target 0.",
   });
   return ({ entries }) => {
+    const counts = new Map<string, number>();
     for (const entry of entries) {
-      posted.inc({ kind: entry.kind });
+      counts.set(entry.kind, (counts.get(entry.kind) ?? 0) + 1);
       if (!entry.isAnomaly) continue;
       anomalies.inc();
       const { userId, entryId, kind, deltaBytes, usedAfterBytes } = entry;
       deps.log.error({ userId, entryId, kind, deltaBytes, usedAfterBytes }, "a ledger entry takes the use below zero");
     }
+    for (const [kind, count] of counts) posted.inc({ kind }, count);
   };
 }

@@ -13,7 +13,7 @@ import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal, post } from "../ledger/posting.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
 import { type Comparison, driftOf } from "./compare.ts";
-import { compareUsage } from "./registry-usage.worker.ts";
+import { compareUsage } from "./compare-usage.worker.ts";
 
 export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.method.reconcileUsage> {
   return async ({ userId, reason }, context) => {

@@ -4,8 +4,8 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Deps } from "../deps.ts";
 import { type BalanceProof, proveBalances } from "../ledger/balances.store.ts";
 import { driftOf } from "./compare.ts";
+import { compareUsage } from "./compare-usage.worker.ts";
 import { sampleAccounts } from "./cut.store.ts";
-import { compareUsage } from "./registry-usage.worker.ts";
 
 export interface SamplerOptions {
   readonly intervalMs: number;

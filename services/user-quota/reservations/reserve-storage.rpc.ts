@@ -52,7 +52,11 @@ export function reserveStorage(deps: Deps): MethodImpl<typeof UserQuotaService.m
     const caller = serviceCallerOf(context);
     const ttlMs = ttl === undefined ? 0 : fromDuration(ttl);
     const ask = { userId: userId.toLowerCase(), clientId: caller.clientId, idempotencyKey, sizeBytes, ttlMs };
-    const outcome = await turns.run(ask.userId, () => reserve(deps, ask));
+    const outcome = await turns.run(ask.userId, () => {
+      // Nobody waits for the answer any more: what would be reserved now would be held for nothing.
+      context.signal.throwIfAborted();
+      return reserve(deps, ask);
+    });
     if (outcome.kind !== "reserved") throw refusalOf(outcome, ask, caller);
     return { reservation: toProtoReservation(outcome.reservation) };
   };
