@@ -20,6 +20,7 @@ import { createChunkRooms } from "./chunk-rooms.ts";
 import type { NodeRegistryConfig } from "./config.ts";
 import type { ChunkHooks, ChunkRooms, Deps } from "./deps.ts";
 import { type Directory, startDirectory } from "./directory/directory.ts";
+import { createDirectoryWrites } from "./directory/directory-writes.ts";
 import { startDirectoryUpkeep } from "./directory/upkeep.worker.ts";
 import { openAuthorities } from "./enrollment/authorities.ts";
 import { AUTHORITIES_POLL_MS, makeEdgeCertificates } from "./enrollment/edge-certificates.worker.ts";
@@ -153,7 +154,8 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
   const { config, pool, clock, log, metrics } = deps;
   const authoritiesDeps = { pool, clock, log, encryptionKeys: encryptionKeys(config) };
   const authorities = await openAuthorities(authoritiesDeps);
-  const liveness = stack.use(await startLiveness({ ...deps, nats, chunkRooms, authorities }));
+  const writes = createDirectoryWrites();
+  const liveness = stack.use(await startLiveness({ ...deps, nats, chunkRooms, authorities, writes }));
   rooms.directory.sharesWith(() => liveness.aliveCount());
   const pollMs = rooms.parts.authoritiesPollMs ?? AUTHORITIES_POLL_MS;
   const edgeDeps = { authorities, clock, log, names: config.NODE_EDGE_NAMES, pollMs };
@@ -165,7 +167,7 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     metrics,
     clock,
     services: [
-      enrollmentService({ ...deps, authorities }),
+      enrollmentService({ ...deps, authorities, writes }),
       directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring }),
       ...chunkRooms.services,
       databaseService({ pool, schema: SCHEMA, log }),

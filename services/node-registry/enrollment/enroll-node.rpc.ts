@@ -37,10 +37,12 @@ export function enrollNode(deps: EnrollmentDeps): MethodImpl<typeof EnrollmentSe
       ttlMs: deps.config.NODE_CERTIFICATE_TTL,
     });
     const enrollment = enrollmentOf(deps, request, csr, certificate.expiresAt, authority.id);
-    const result = await transact(deps, async (tx) => {
-      const enrolled = await enrollInTransaction(deps, tx, token, enrollment);
-      return "refusal" in enrolled ? enrolled : { records: await recordNodeChanges(tx, [enrolled.rowId]) };
-    });
+    const result = await deps.writes.run(() =>
+      transact(deps, async (tx) => {
+        const enrolled = await enrollInTransaction(deps, tx, token, enrollment);
+        return "refusal" in enrolled ? enrolled : { records: await recordNodeChanges(tx, [enrolled.rowId]) };
+      }),
+    );
     if ("refusal" in result) throw result.refusal === "token" ? tokenInvalid() : disqualified();
     const [record] = result.records.map((stored) => deps.view.put(stored));
     if (record === undefined) throw new Error("the node that was enrolled cannot be read");

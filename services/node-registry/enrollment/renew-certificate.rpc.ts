@@ -30,11 +30,13 @@ export function renewCertificate(deps: EnrollmentDeps): MethodImpl<typeof NodeSe
       from: deps.clock.now(),
       ttlMs: deps.config.NODE_CERTIFICATE_TTL,
     });
-    const records = await deps.pool.transaction(async (tx) => {
-      await updateCertificate(tx, node.rowId, { expiresAt: issued.expiresAt, authorityId: authority.id });
-      // A change of the directory, so that every replica stops asking for the renewal.
-      return recordNodeChanges(tx, [node.rowId]);
-    });
+    const records = await deps.writes.run(() =>
+      deps.pool.transaction(async (tx) => {
+        await updateCertificate(tx, node.rowId, { expiresAt: issued.expiresAt, authorityId: authority.id });
+        // A change of the directory, so that every replica stops asking for the renewal.
+        return recordNodeChanges(tx, [node.rowId]);
+      }),
+    );
     for (const record of records) deps.view.put(record);
     return create(RenewCertificateResponseSchema, {
       certificatePem: issued.certificatePem,

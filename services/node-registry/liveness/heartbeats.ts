@@ -1,6 +1,7 @@
 import { Code } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import type { Gate } from "#platform/postgres/gate.ts";
 import { dependencyUnavailable } from "#platform/rpc/errors.ts";
 import { toDuration, toTimestamp } from "#platform/rpc/time.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
@@ -23,6 +24,8 @@ export interface HeartbeatDeps extends Deps {
   readonly streams: NodeStreams;
   readonly chunkRooms: ChunkRooms;
   readonly ownCommands: OwnCommandsDeps;
+  /** Admits changes of the directory (`createDirectoryWrites`). */
+  readonly writes: Gate;
 }
 
 /**
@@ -48,7 +51,7 @@ export function acceptHeartbeat(
   const isChange = isProfileChange(source.node, request);
   if (isChange && !profileGuardOf(source.node).admits(deps.clock.monotonicMs())) throw changedTooOften();
   deps.leases.beat(source, request);
-  return isChange ? setProfile(deps, source.node, request) : undefined;
+  return isChange ? deps.writes.run(() => setProfile(deps, source.node, request)) : undefined;
 }
 
 // By node and not by stream, which a node can open anew; nodes that never change anything have none.

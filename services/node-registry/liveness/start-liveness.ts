@@ -1,4 +1,5 @@
 import type { Nats } from "#platform/nats/connect.ts";
+import type { Gate } from "#platform/postgres/gate.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
 import type { Authorities } from "../enrollment/authorities.ts";
 import { createEpochClaims } from "./epoch-claims.ts";
@@ -21,6 +22,7 @@ export interface LivenessDeps extends Deps {
   readonly nats: Nats;
   readonly chunkRooms: ChunkRooms;
   readonly authorities: Authorities;
+  readonly writes: Gate;
 }
 
 /** The writer, the sweeper and this process's own lease. */
