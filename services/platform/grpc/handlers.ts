@@ -13,8 +13,9 @@ import type { PolicedService } from "#platform/rpc/policy.ts";
 import type { AdaptedMethod } from "./adapter.ts";
 import { decode, encode } from "./codec.ts";
 import { GrpcContext, type SurfaceCall } from "./grpc-context.ts";
-import { readRequests, writeResponses } from "./message-streams.ts";
+import { RequestReader } from "./request-reader.ts";
 import { GrpcStatus, toGrpcStatus } from "./status.ts";
+import { writeResponses } from "./write-responses.ts";
 
 type SpecOf<K extends MethodImplSpec["kind"]> = Extract<MethodImplSpec, { kind: K }>;
 type Bytes = Uint8Array;
@@ -42,7 +43,7 @@ export function clientStreaming(adapted: AdaptedMethod<SpecOf<"client_streaming"
     const context = open(adapted, call);
     const run = async () => {
       await policed.admit(context);
-      const requests = readRequests(call, (bytes) => decode(spec.method.input, bytes), context);
+      const requests = new RequestReader(call, (bytes) => decode(spec.method.input, bytes), context);
       const bytes = encode(spec.method.output, await spec.impl(requests, context));
       context.over();
       context.sendHeaders();
@@ -71,7 +72,7 @@ export function bidiStreaming(adapted: AdaptedMethod<SpecOf<"bidi_streaming">>) 
     const context = open(adapted, call);
     const run = async () => {
       await policed.admit(context);
-      const requests = readRequests(call, (bytes) => decode(spec.method.input, bytes), context);
+      const requests = new RequestReader(call, (bytes) => decode(spec.method.input, bytes), context);
       const responses = spec.impl(requests, context);
       await writeResponses(call, responses, (message) => encode(spec.method.output, message), context);
     };

@@ -39,7 +39,7 @@ describe("bodies of the Connect protocol", () => {
     ["an array", "[]"],
   ])("%s is INVALID_ARGUMENT", async (_name, body) => {
     expect(await post(body)).toMatchObject({ status: 400, code: "invalid_argument" });
-    await expect.poll(() => running.lines.at(-1), PATIENCE).toMatchObject({ msg: "rpc", code: "INVALID_ARGUMENT" });
+    await expect.poll(() => running.lastCall(), PATIENCE).toMatchObject({ msg: "rpc", code: "INVALID_ARGUMENT" });
   });
 
   test("random bytes as protobuf are INVALID_ARGUMENT or a message, and never a server error", async () => {

@@ -38,7 +38,7 @@ function willing(service: DescService): RpcService {
   const specs = service.methods.map(
     (method): MethodImplSpec =>
       method.methodKind === "unary"
-        ? { kind: "unary", method, impl: () => ({}) }
+        ? { kind: "unary", method: { ...method, methodKind: "unary" }, impl: () => ({}) }
         : createMethodImplSpec(method, unimplemented(method)),
   );
   const methods = Object.fromEntries(specs.map((spec) => [spec.method.localName, spec]));

@@ -32,7 +32,7 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
     if (signal.aborted) return Promise.reject(this.#endFromOutside(signal.reason));
     return new Promise((resolve, reject) => {
       this.#waiting = reject;
-      runInCall(this.#scope.call, () => this.#pull()).then(
+      this.#pull().then(
         (result) => {
           if (this.#isEnded) return;
           if (!result.done) return resolve(result);
@@ -59,10 +59,19 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
     return { done: true, value: undefined };
   }
 
-  async #pull(): Promise<IteratorResult<T, undefined>> {
+  #pull(): Promise<IteratorResult<T>> {
+    try {
+      return runInCall(this.#scope.call, this.#pullInCall);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+
+  // Not a method: made once per stream instead of once per message.
+  #pullInCall = (): Promise<IteratorResult<T>> => {
     this.#inner ??= this.#start()[Symbol.asyncIterator]();
     return this.#inner.next();
-  }
+  };
 
   #forceAfterGrace(): void {
     if (this.#isEnded) return;

@@ -51,7 +51,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
       for await (const { value } of stacks.clients[stack].serverStream({})) seen.push(value);
     });
     expect([seen, error.code, error.rawMessage]).toEqual([["first"], Code.InvalidArgument, "value must be good"]);
-    expect(stacks.running.lines.at(-1)).toMatchObject({
+    expect(stacks.running.lastCall()).toMatchObject({
       rpc: "grpc.testing.TestService/ServerStream",
       code: "INVALID_ARGUMENT",
     });
@@ -89,7 +89,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
     });
     expect(error.code).toBe(Code.Canceled);
     expect(await cleaned.promise).toBe("cleaned");
-    await expect.poll(() => stacks.running.lines.at(-1), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
+    await expect.poll(() => stacks.running.lastCall(), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
   });
 
   test("a client's deadline ends a stream that has none of its own", async () => {
@@ -101,7 +101,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
     });
     const error = await failureOf(() => valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 200 })));
     expect(error.code).toBe(Code.DeadlineExceeded);
-    await expect.poll(() => stacks.running.lines.at(-1)?.code, PATIENCE).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
+    await expect.poll(() => stacks.running.lastCall()?.code, PATIENCE).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
   });
 });
 
@@ -158,7 +158,7 @@ describe.each(["main port", "node edge"])("on the %s", (port) => {
     if (way === "reset") stream.destroy(new Error("reset"));
     else stream.session?.destroy();
     expect(await ended.promise).toMatchObject({ code: Code.Canceled });
-    await expect.poll(() => stacks.running.lines.at(-1), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
+    await expect.poll(() => stacks.running.lastCall(), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
     stream.session?.destroy();
   });
 });

@@ -18,6 +18,8 @@ export interface TestService extends AsyncDisposable {
   readonly metrics: Metrics;
   /** The parsed log lines so far. */
   readonly lines: readonly Record<string, unknown>[];
+  /** The last line that the log has for a call. */
+  lastCall(): Record<string, unknown> | undefined;
   readonly running: RunningService;
 }
 
@@ -59,6 +61,7 @@ export async function startTestService(options: TestServiceOptions): Promise<Tes
     ca,
     metrics,
     lines,
+    lastCall: () => lines.findLast((line) => line.msg === "rpc"),
     running,
     [Symbol.asyncDispose]: () => running[Symbol.asyncDispose](),
   };

@@ -1,7 +1,5 @@
-import type { Metadata, ServerReadableStream } from "@grpc/grpc-js";
+import type { Metadata } from "@grpc/grpc-js";
 import type { GrpcContext } from "./grpc-context.ts";
-
-type Readable = Pick<ServerReadableStream<Uint8Array, Uint8Array>, "iterator">;
 
 interface Writable {
   readonly cancelled: boolean;
@@ -9,22 +7,6 @@ interface Writable {
   end(trailers?: Metadata): unknown;
   once(event: string, listener: () => void): unknown;
   off(event: string, listener: () => void): unknown;
-}
-
-/** The request messages of a stream. A call that was cancelled ends them with the reason of the context's signal. */
-export async function* readRequests<T>(
-  call: Readable,
-  decode: (bytes: Uint8Array) => T,
-  context: GrpcContext,
-): AsyncGenerator<T, void> {
-  const { signal } = context;
-  try {
-    // The call outlives its requests: leaving the loop early must not destroy it.
-    for await (const bytes of call.iterator({ destroyOnReturn: false })) yield decode(bytes);
-  } catch (error) {
-    // Node reports a cancelled call as a stream that was closed too early.
-    throw signal.aborted ? signal.reason : error;
-  }
 }
 
 /**
