@@ -165,6 +165,7 @@ reservations: reservations__state_known CHECK ((state = ANY (ARRAY['held'::text,
 schema_migrations: schema_migrations__pkey PRIMARY KEY (version)
 
 -- indexes
+CREATE INDEX accounts__crossed ON user_quota.accounts USING btree (user_id) WHERE (threshold_percent > 0)
 CREATE INDEX accounts__over_quota ON user_quota.accounts USING btree (user_id) WHERE is_over_quota
 CREATE INDEX outbox__unpublished ON ONLY user_quota.outbox USING btree (id) WHERE (published_at IS NULL)
 CREATE INDEX reservations__expiring ON user_quota.reservations USING btree (expires_at) WHERE (state = ANY (ARRAY['held'::text, 'closing'::text]))

@@ -33,6 +33,14 @@ function explain(userId: string) {
   return fixture.as(admin).explainQuota({ userId });
 }
 
+test("a user who asks for an own account gets one; nobody else can make one up", async () => {
+  const userId = randomUUID();
+  expect(await reasonOf(fixture.as(admin).getQuota({ userId }))).toBe("ACCOUNT_NOT_FOUND");
+  expect(await reasonOf(fixture.as(gateway).getQuota({ userId }))).toBe("ACCOUNT_NOT_FOUND");
+  const { quota } = await fixture.as(userCaller(userId.toUpperCase())).getQuota({ userId });
+  expect(quota).toMatchObject({ userId, storageQuotaBytes: 10_737_418_240n, isOverQuota: false });
+});
+
 test("a registration opens an account with the default limit, once", async () => {
   const userId = randomUUID();
   const event = userRegistered(userId);

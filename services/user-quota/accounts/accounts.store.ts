@@ -11,6 +11,7 @@ import {
   zInt8,
   zUuid,
 } from "#platform/postgres/sql.ts";
+import { thresholds } from "../ledger/thresholds.ts";
 import type { Account } from "./account.ts";
 
 const accountRow = z.strictObject({
@@ -175,11 +176,18 @@ export interface AccountFilter {
 export function listQuotas(db: Connection, filter: AccountFilter, now: Temporal.Instant): Promise<readonly QuotaRow[]> {
   const overQuota = filter.onlyOverQuota ? sql.fragment`and is_over_quota` : sql.fragment``;
   const after = filter.after === undefined ? sql.fragment`` : sql.fragment`and user_id > ${filter.after}`;
-  const percent = sql.fragment`storage_used_bytes::numeric * 100 >= storage_quota_bytes::numeric * ${filter.minUsedPercent}`;
-  const used = filter.minUsedPercent === 0 ? sql.fragment`` : sql.fragment`and storage_used_bytes > 0 and ${percent}`;
   return db.any(sql.type(quotaRow)`
     select ${quotaColumns(now)} from user_quota.accounts
-    where true ${overQuota} ${used} ${after}
+    where true ${overQuota} ${usedAtLeast(filter.minUsedPercent)} ${after}
     order by user_id
     limit ${filter.limit}`);
+}
+
+function usedAtLeast(percent: number) {
+  if (percent === 0) return sql.fragment``;
+  // Says nothing new, but has an index: whoever has used as much as the lowest threshold has crossed it.
+  const crossed = percent >= Math.min(...thresholds) ? sql.fragment`and threshold_percent > 0` : sql.fragment``;
+  return sql.fragment`
+    and storage_used_bytes > 0 ${crossed}
+    and storage_used_bytes::numeric * 100 >= storage_quota_bytes::numeric * ${percent}`;
 }

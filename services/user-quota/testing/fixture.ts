@@ -39,6 +39,8 @@ export interface Fixture extends AsyncDisposable {
   readonly deps: Deps;
   /** Calls the handlers as this caller, without a server and its access rules. */
   as(caller: Caller): Client<typeof UserQuotaService>;
+  /** The same through the handlers of another process, which shares nothing but the database. */
+  elsewhere(caller: Caller): Client<typeof UserQuotaService>;
   /** Applies events of node-registry in one transaction, as the consumer does. */
   chunkEvents(...events: readonly ReceivedEvent[]): Promise<void>;
   userEvents(...events: readonly ReceivedEvent[]): Promise<void>;
@@ -69,6 +71,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
   const applyUsers = onUserChanged(deps);
   const userEvents: Fixture["userEvents"] = (...events) => pool.transaction((tx) => applyUsers(tx, events));
   const handlers = userQuotaHandlers(deps);
+  const otherHandlers = userQuotaHandlers(deps);
   const as = (caller: Caller) => clientOf(handlers, caller);
   return {
     db,
@@ -76,6 +79,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     clock,
     deps,
     as,
+    elsewhere: (caller) => clientOf(otherHandlers, caller),
     chunkEvents: async (...events) => {
       await pool.transaction((tx) => applyChunks.apply(tx, events));
       applyChunks.afterCommit();
