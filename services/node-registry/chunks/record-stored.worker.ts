@@ -7,12 +7,13 @@ import { chunkConfirmed } from "./chunk-stored.event.ts";
 import { lockChunks, saveProgress } from "./chunks.store.ts";
 import { sortedHashes } from "./hashes.ts";
 import { changeHoldings, collectHoldingChanges } from "./holdings.store.ts";
-import { confirmReplicas, readPairs } from "./replicas.store.ts";
+import { confirmAssigned, confirmLost, readPairs } from "./replicas.store.ts";
 import {
   type Confirmation,
   type DeletionCause,
   decideReports,
   type KnownReplica,
+  type LockedChunk,
   pairKey,
   type StoredOutcome,
   type StoredReport,
@@ -38,21 +39,14 @@ export async function recordStored(
 ): Promise<readonly StoredOutcome[]> {
   const now = deps.clock.now();
   const locked = await lockChunks(tx, sortedHashes(reports.map((report) => report.chunkHash)));
-  const known = await readPairs(tx, reports);
-  const replicas = new Map<string, KnownReplica>();
-  const deletions = new Map<string, DeletionCause>();
-  for (const pair of known) {
-    const key = pairKey(pair.nodeRowId, pair.chunkHash);
-    if (pair.replica !== undefined) replicas.set(key, pair.replica);
-    if (pair.deletion !== undefined) deletions.set(key, pair.deletion);
-  }
   const chunks = new Map(locked.map((chunk) => [chunk.chunkHash, chunk]));
+  const { replicas, deletions } = await confirmAndRead(tx, reports, chunks, now);
   const { outcomes, confirmations } = decideReports(reports, { chunks, replicas, deletions });
   if (confirmations.length === 0) return outcomes;
 
   const reached = confirmations.filter((confirmation) => confirmation.reachedQuorum);
   const completed = await advanceUploads(tx, await progressOf(tx, reached), now);
-  await confirmReplicas(tx, confirmations.map(toPair), now);
+  await confirmLost(tx, confirmations.filter((confirmation) => confirmation.wasLost).map(toPair), now);
   const availabilities = await changeHoldings(tx, holdingsOf(confirmations), now);
   const latest = latestOf(confirmations, availabilities);
   await saveProgress(tx, latest, now);
@@ -68,6 +62,38 @@ export async function recordStored(
   for (const upload of completed) events.push(uploadCompleted(deps.clock, upload));
   await deps.outbox.append(tx, events);
   return outcomes;
+}
+
+/**
+ * Confirms what is assigned, without asking first: only a report of the right size can be meant. What is left (repeats,
+ * strangers, replicas that are back) is read.
+ */
+async function confirmAndRead(
+  tx: Transaction,
+  reports: readonly NamedReport[],
+  chunks: ReadonlyMap<string, LockedChunk>,
+  now: Temporal.Instant,
+) {
+  const replicas = new Map<string, KnownReplica>();
+  const deletions = new Map<string, DeletionCause>();
+  const fitting = new Map<string, NamedReport>();
+  for (const report of reports) {
+    const chunk = chunks.get(report.chunkHash);
+    const isRightSize = report.sizeBytes === undefined || report.sizeBytes === chunk?.sizeBytes;
+    if (chunk !== undefined && isRightSize) fitting.set(pairKey(report.nodeRowId, report.chunkHash), report);
+  }
+  if (fitting.size > 0) {
+    for (const replica of await confirmAssigned(tx, [...fitting.values()], now)) {
+      replicas.set(pairKey(replica.nodeRowId, replica.chunkHash), replica);
+    }
+  }
+  const rest = reports.filter((report) => !replicas.has(pairKey(report.nodeRowId, report.chunkHash)));
+  for (const pair of await readPairs(tx, rest)) {
+    const key = pairKey(pair.nodeRowId, pair.chunkHash);
+    if (pair.replica !== undefined) replicas.set(key, pair.replica);
+    if (pair.deletion !== undefined) deletions.set(key, pair.deletion);
+  }
+  return { replicas, deletions };
 }
 
 /** A chunk at quorum is no longer waited for by any upload that uses it; one of them pays. */

@@ -65,6 +65,7 @@ export interface KnownPair extends Pair {
 
 /** What is known of each pair: its replica, or why the node was told to delete the chunk. */
 export async function readPairs(db: Connection, pairs: readonly Pair[]): Promise<KnownPair[]> {
+  if (pairs.length === 0) return [];
   const rows = await db.any(sql.type(zKnown)`
     select encode(asked.chunk_hash, 'hex') as chunk_hash, asked.node_id, s.block_index, s.is_repair,
       case when s.chunk_hash is null then null when s.stored_at is not null then 'confirmed'
@@ -107,8 +108,29 @@ export async function insertReplicas(
     ) as assigned (chunk_hash, node_id, block_index)`);
 }
 
-/** The chunks must be locked, and the pairs known to be unconfirmed. */
-export async function confirmReplicas(tx: Transaction, pairs: readonly Pair[], now: Temporal.Instant): Promise<void> {
+const zConfirmed = z.strictObject({ chunk_hash: zHash, node_id: zInt8, block_index: z.int(), is_repair: z.boolean() });
+
+/**
+ * Confirms those of the pairs that are assigned, and answers them as they were: with the reading that this saves, the
+ * usual report costs half. The chunks must be locked.
+ */
+export async function confirmAssigned(
+  tx: Transaction,
+  pairs: readonly Pair[],
+  now: Temporal.Instant,
+): Promise<Replica[]> {
+  const rows = await tx.any(sql.type(zConfirmed)`
+    update node_registry.chunk_storage s
+    set stored_at = ${instant(now)}
+    from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as made (chunk_hash, node_id)
+    where s.chunk_hash = made.chunk_hash and s.node_id = made.node_id and s.stored_at is null and s.lost_at is null
+    returning encode(s.chunk_hash, 'hex') as chunk_hash, s.node_id, s.block_index, s.is_repair`);
+  return rows.map((row) => fromRow({ ...row, state: "assigned" }));
+}
+
+/** Replicas that were lost with their node, and are back with it. The chunks must be locked. */
+export async function confirmLost(tx: Transaction, pairs: readonly Pair[], now: Temporal.Instant): Promise<void> {
+  if (pairs.length === 0) return;
   await tx.query(sql.type(zVoid)`
     update node_registry.chunk_storage s
     set stored_at = ${instant(now)}, lost_at = null
