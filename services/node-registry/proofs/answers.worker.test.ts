@@ -176,6 +176,18 @@ test("the node's word that it does not hold a chunk counts at once, by either RP
   expect(fixture.beat(holder).map((open) => open.commandId)).not.toContain(command.commandId);
 });
 
+test("a node that reports the loss of what it is asked for, and then is silent, has failed and not missed", async () => {
+  await using fixture = await createProofFixture();
+  const { pool } = fixture.chunks;
+  await fixture.addNodes(3);
+  const chunk = await fixture.store({ replicas: 1 });
+  const { holder } = await challengeOf(fixture, chunk);
+  await holder.client.reportLostChunks({ chunkHashes: [chunk.chunkHash] });
+  await fixture.live(4 * 60_000, [holder]);
+  expect(await evidenceOf(pool, holder.rowId)).toEqual(["proof_failed"]);
+  expect(await countRows(pool, "proof_challenges")).toBe(0);
+});
+
 test("a released chunk proves nothing against anybody", async () => {
   await using fixture = await createProofFixture();
   const { pool } = fixture.chunks;

@@ -1,7 +1,7 @@
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { Pair } from "../chunks/replicas.store.ts";
+import { type Pair, readPairs } from "../chunks/replicas.store.ts";
 import { pairKey } from "../chunks/report-outcomes.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import type { Challenge, Outcome } from "./challenge.ts";
@@ -76,8 +76,22 @@ export async function recordOutcomes(
   });
 }
 
+/** A miss of a replica that does not count any more is no miss: it is gone, perhaps by the node's own report. */
+async function withGone(tx: Transaction, ended: readonly Ended[]): Promise<Ended[]> {
+  const missed = ended.filter(({ outcome }) => outcome.kind !== "proved").map(({ challenge }) => challenge);
+  if (missed.length === 0) return [...ended];
+  const confirmed = (await readPairs(tx, missed)).filter(({ replica }) => replica?.state === "confirmed");
+  const counting = new Set(confirmed.map(keyOf));
+  return ended.map((one) =>
+    one.outcome.kind === "proved" || counting.has(keyOf(one.challenge))
+      ? one
+      : { challenge: one.challenge, outcome: { kind: "not_held" }, isGone: true },
+  );
+}
+
 /** Answers the verdicts; a challenge without one was withdrawn. */
-async function settle(deps: OutcomeDeps, tx: Transaction, ended: readonly Ended[]): Promise<Verdict[]> {
+async function settle(deps: OutcomeDeps, tx: Transaction, all: readonly Ended[]): Promise<Verdict[]> {
+  const ended = await withGone(tx, all);
   const consequences = await consequencesOf(tx, ended);
   const of = (kind: Consequence["kind"]) => ended.filter((_, index) => consequences[index]?.kind === kind);
   // Losses first: they lock chunks, which come before replicas.
