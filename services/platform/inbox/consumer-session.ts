@@ -1,5 +1,5 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
-import { assertLeader, type Lease } from "#platform/leadership/leadership.ts";
+import type { Lease } from "#platform/leadership/leadership.ts";
 import { type Delivery, type Pull, startPull } from "#platform/nats/pull.ts";
 import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import { attachDurable } from "./attach.ts";
@@ -132,8 +132,9 @@ class ConsumerSession {
     const { options, lease, leaseName } = this.#context;
     const { pool, schema, durable, apply } = options;
     return await pool.transaction(async (tx) => {
-      if (!(await assertLeader(tx, schema, leaseName, lease.epoch))) throw new DeposedError("another consumer leads");
-      const isNew = new Set(await insertNew(tx, schema, durable, events));
+      const inserted = await insertNew(tx, schema, { name: durable, lease: leaseName, epoch: lease.epoch }, events);
+      if (inserted === undefined) throw new DeposedError("another consumer leads");
+      const isNew = new Set(inserted);
       // The stream may hold an event twice, within one batch even.
       const fresh = events.filter((event) => isNew.delete(event.eventId));
       if (fresh.length > 0) await apply(tx, fresh);
