@@ -8,8 +8,7 @@ import type { Deps } from "../deps.ts";
 import { tokenInvalid } from "../errors.ts";
 import { clientInfoOf } from "../sessions/client-info.ts";
 import { endSessions } from "../sessions/sessions-revoked.event.ts";
-import { endAttempt } from "../throttle/login-throttles.store.ts";
-import { checkPassword, fail, type PasswordCheck } from "./check-password.rpc.ts";
+import { checkPassword, type PasswordCheck, refuse } from "./check-password.rpc.ts";
 import { passwordProblem } from "./password-policy.ts";
 import { toOwnProtoUser } from "./proto-user.ts";
 import { findUser, replacePassword } from "./users.store.ts";
@@ -38,19 +37,18 @@ export function changePassword(deps: Deps): MethodImpl<typeof AuthService.method
       arrivedMs,
       whenRight: () => deps.hasher.hash(request.newPassword),
     };
-    const { newHash, attempt } = await checkPassword(deps, check, context.signal);
+    const { newHash } = await checkPassword(deps, check, context.signal);
     if (newHash === undefined) throw new Error("the new password was not hashed");
 
     const done = await transact(deps, async (tx) => {
       const changed = await replacePassword(tx, user, newHash);
       if (changed === undefined) return undefined;
       const ended = await endSessions(tx, deps, userId, { except: sessionId }, "password_changed");
-      await endAttempt(tx, [attempt.name, attempt.nameAndAddress], "succeeded", deps.clock.now());
       await recordAudit(tx, deps.clock, { type: "CHANGE_PASSWORD", actorId: userId, userId, sessionId, address });
       return { changed, notice: ended.notice };
     });
     // Somebody else changed it, or deactivated the user, while the hashes were computed.
-    if (done === undefined) return await fail(deps, check, user, attempt, 0);
+    if (done === undefined) return await refuse(deps, check, user, 0);
     if (done.notice !== undefined) deps.revocations.add(done.notice);
     return { user: toOwnProtoUser(done.changed) };
   };

@@ -1,7 +1,7 @@
 import { recordAudit } from "../audit/audit.event.ts";
 import type { Deps } from "../deps.ts";
 import { hashingBusy, invalidCredentials, tooManyAttempts } from "../errors.ts";
-import { type Admission, admissionOf } from "../throttle/backoff.ts";
+import { type Admission, admissionOf, waitAfterMs } from "../throttle/backoff.ts";
 import { beginAttempt, endAttempt, readThrottles } from "../throttle/login-throttles.store.ts";
 import type { AttemptKeys } from "../throttle/throttle-keys.ts";
 import { BusyError } from "../throttle/turns.ts";
@@ -28,7 +28,6 @@ export interface PasswordCheck {
 export interface RightPassword {
   readonly user: UserRow;
   readonly newHash: string | undefined;
-  readonly attempt: AttemptKeys;
 }
 
 /** Between two looks at attempts of other requests that are still being decided. */
@@ -36,8 +35,7 @@ const UNDECIDED_PAUSE_MS = 15;
 
 /**
  * Checks a password under all of rule 5.6, for every RPC that takes one: throttled before the hash, a decoy for unknown
- * names, answered at the same times whatever was wrong. The caller ends the attempt of a right password, in the
- * transaction that acts on it.
+ * names, answered at the same times whatever was wrong.
  *
  * @throws INVALID_CREDENTIALS, TOO_MANY_ATTEMPTS, HASHING_BUSY.
  */
@@ -46,8 +44,8 @@ export async function checkPassword(deps: Deps, check: PasswordCheck, signal: Ab
   const deadlineMs = deps.clock.monotonicMs() + deps.hashDeadlineMs;
   for (;;) {
     const tried = await permitted(deps, (withPermit) => attempt(deps, check, keys, withPermit), signal);
-    if (tried.kind === "right") return { user: tried.user, newHash: tried.newHash, attempt: keys };
-    if (tried.kind === "wrong") return await fail(deps, check, tried.user, keys, tried.hashBeganMs);
+    if (tried.kind === "right") return { user: tried.user, newHash: tried.newHash };
+    if (tried.kind === "wrong") return await refuse(deps, check, tried.user, tried.hashBeganMs, keys);
     if (tried.kind === "blocked") throw tooManyAttempts(tried.retryAfterMs);
     if (deps.clock.monotonicMs() > deadlineMs || signal.aborted) throw hashingBusy(1_000);
     await deps.clock.sleep(UNDECIDED_PAUSE_MS * (0.5 + Math.random()), signal);
@@ -78,27 +76,29 @@ async function attempt(deps: Deps, check: PasswordCheck, keys: AttemptKeys, with
     }
     const isRight = (await deps.hasher.verify(user.passwordHash, check.password)) && user.isActive;
     if (!isRight) return { kind: "wrong", user, hashBeganMs };
+    // The place is given back here and not with the session: others who wait for it may be the same user.
+    const both = [keys.name, keys.nameAndAddress];
+    await endAttempt(deps.pool, both, "succeeded", deps.clock.now(), keys.nameAndAddress);
     return { kind: "right", user, newHash: await check.whenRight?.(user) };
   });
 }
 
-/** Counts the failure for good, writes it down, and answers when every failure is answered. */
-export async function fail(
+/** Writes the refusal down, and answers when every failure is answered. `counted`: the attempt to end as failed. */
+export async function refuse(
   deps: Deps,
   check: PasswordCheck,
   user: UserRow | undefined,
-  keys: AttemptKeys,
   hashBeganMs: number,
+  counted?: AttemptKeys,
 ): Promise<never> {
+  const { address, sessionId, type } = check;
   await deps.pool.transaction(async (tx) => {
-    await endAttempt(tx, [keys.name, keys.nameAndAddress], "failed", deps.clock.now());
-    await recordAudit(tx, deps.clock, {
-      type: check.type,
-      refused: "INVALID_CREDENTIALS",
-      userId: user?.userId,
-      sessionId: check.sessionId,
-      address: check.address,
-    });
+    const both = counted === undefined ? [] : [counted.name, counted.nameAndAddress];
+    const failures = both.length === 0 ? 0 : await endAttempt(tx, both, "failed", deps.clock.now());
+    const waitMs = waitAfterMs(failures);
+    const reason = waitMs === 0 ? "" : `failure ${failures} in a row: refused for the next ${waitMs / 1_000} s`;
+    const userId = user?.userId;
+    await recordAudit(tx, deps.clock, { type, refused: "INVALID_CREDENTIALS", userId, sessionId, address, reason });
   });
   const elapsedMs = deps.clock.monotonicMs() - check.arrivedMs;
   await deps.clock.sleep(failureAnswerMs(hashBeganMs, elapsedMs, deps.failureStepMs) - elapsedMs);

@@ -6,8 +6,7 @@ import { clientInfoOf } from "../sessions/client-info.ts";
 import { newSession } from "../sessions/new-session.ts";
 import { insertSession } from "../sessions/sessions.store.ts";
 import { tokensOf } from "../sessions/tokens.ts";
-import { endAttempt } from "../throttle/login-throttles.store.ts";
-import { checkPassword, fail, lookupKeyOf, type PasswordCheck } from "./check-password.rpc.ts";
+import { checkPassword, lookupKeyOf, type PasswordCheck, refuse } from "./check-password.rpc.ts";
 import { toOwnProtoUser } from "./proto-user.ts";
 import { findUserByName, recordLogin } from "./users.store.ts";
 
@@ -25,7 +24,7 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
       arrivedMs,
       whenRight: (user) => deps.hasher.rehash(user.passwordHash, request.password),
     };
-    const { user: checked, newHash, attempt } = await checkPassword(deps, check, context.signal);
+    const { user: checked, newHash } = await checkPassword(deps, check, context.signal);
 
     const done = await deps.pool.transaction(async (tx) => {
       const now = deps.clock.now();
@@ -33,7 +32,6 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
       if (user === undefined) return undefined;
       const session = newSession(deps, user, client, now);
       await insertSession(tx, session);
-      await endAttempt(tx, [attempt.name, attempt.nameAndAddress], "succeeded", now, attempt.nameAndAddress);
       await recordAudit(tx, deps.clock, {
         type: "LOGIN",
         actorId: user.userId,
@@ -44,7 +42,7 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
       return { user, session };
     });
     // Deactivated, or given another password, while the hash was computed.
-    if (done === undefined) return await fail(deps, check, checked, attempt, 0);
+    if (done === undefined) return await refuse(deps, check, checked, 0);
     return { user: toOwnProtoUser(done.user), tokens: tokensOf(deps, done.session) };
   };
 }

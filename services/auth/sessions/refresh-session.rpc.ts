@@ -59,6 +59,9 @@ async function settleOldToken(deps: Deps, presented: RefreshTokenContent, client
     return { notice: ended?.notice };
   });
   if (settled?.session !== undefined) return settled.session;
-  if (settled?.notice !== undefined) deps.revocations.add(settled.notice);
+  if (settled?.notice !== undefined) {
+    deps.revocations.add(settled.notice);
+    deps.log.warn(settled.notice, "an old refresh token was used again: the session was revoked");
+  }
   throw refreshTokenInvalid();
 }

@@ -70,14 +70,14 @@ export async function beginAttempt(
 
 export type Outcome = "failed" | "succeeded" | "abandoned";
 
-/** What became of an attempt that `beginAttempt` counted under `keys`. */
+/** What became of an attempt that `beginAttempt` counted under `keys`. Returns the most failures under any of them. */
 export async function endAttempt(
   tx: Connection,
   keys: readonly Buffer[],
   outcome: Outcome,
   now: Temporal.Instant,
   trust?: Buffer,
-): Promise<void> {
+): Promise<number> {
   const at = instant(now);
   const failure =
     outcome === "failed"
@@ -88,13 +88,14 @@ export async function endAttempt(
       ? sql.fragment``
       : sql.fragment`trusted_until = case when t.key = ${bytes(trust)}
           then ${instant(now.add({ hours: 24 * TRUST_DAYS }))} else t.trusted_until end,`;
-  await tx.query(sql.type(zVoid)`
+  const failures = await tx.anyFirst(sql.type(z.strictObject({ failures: z.int() }))`
     with locked as (
       select key from auth.login_throttles where key = any(${byteaArray(keys)}) order by key for update
     )
     update auth.login_throttles t
     set ${failure} ${trusted} in_flight = greatest(t.in_flight - 1, 0)
-    from locked where t.key = locked.key`);
+    from locked where t.key = locked.key returning t.failures`);
+  return Math.max(0, ...failures);
 }
 
 /** Removes rows that say nothing any more. */
