@@ -1,11 +1,25 @@
 import { schemas } from "#platform/migrations/files.ts";
 import { connectClient } from "#platform/postgres/client.ts";
 import { maskDatabaseUrl } from "#platform/postgres/url.ts";
-import { planStatements } from "./plans.ts";
+import { planStatements, type Scan } from "./plans.ts";
 import { databaseUrlOfCommand, runCommand, UsageError } from "./target.ts";
 
 // Every statement that the services ran since the statistics were reset, the most expensive first, with the indexes
-// that serve it. Exit code 1 where a table can only be read from end to end.
+// that serve it. Exit code 1 where a large table is read from end to end and no index could help.
+
+/** Up to here reading a whole table costs less than a thought about it. */
+const smallTableRows = 1_000;
+
+function isHarmful({ rows, mayUsePartialIndex }: Scan): boolean {
+  return rows > smallTableRows && !mayUsePartialIndex;
+}
+
+function remarkOn({ table, rows, mayUsePartialIndex }: Scan): string {
+  if (rows <= smallTableRows) return `${table} is small (${rows} rows)`;
+  return mayUsePartialIndex
+    ? `${table} (${rows} rows) has a partial index that may serve it`
+    : `${table} has ${rows} rows`;
+}
 
 await runCommand(async () => {
   const url = databaseUrlOfCommand();
@@ -27,12 +41,13 @@ await runCommand(async () => {
     );
     for (const { statement, calls, meanMs, accesses, scans, problem } of planned) {
       console.log(
-        `\n${scans.length > 0 ? "!" : " "} ${calls} calls, ${meanMs.toFixed(3)} ms each: ${statement.slice(0, 300)}`,
+        `\n${scans.some(isHarmful) ? "!" : " "} ${calls} calls, ${meanMs.toFixed(3)} ms each: ${statement.slice(0, 300)}`,
       );
       console.log(`    ${problem ?? (accesses.length === 0 ? "no table is read" : accesses.join(", "))}`);
+      if (scans.length > 0) console.log(`    ${scans.map(remarkOn).join(", ")}`);
     }
-    const scanning = planned.filter(({ scans }) => scans.length > 0).length;
-    console.log(`\n${planned.length} statements, ${scanning} of them read a table from end to end`);
+    const scanning = planned.filter(({ scans }) => scans.some(isHarmful)).length;
+    console.log(`\n${planned.length} statements, ${scanning} of them read a large table from end to end`);
     return scanning === 0 ? 0 : 1;
   } finally {
     await client.end();

@@ -1,30 +1,56 @@
 import pg from "pg";
 import { isDatabaseDown } from "./errors.ts";
 
+interface Outage {
+  readonly since: number;
+  lastError: unknown;
+  /** The one try that is under way; true when the server is back. */
+  attempt: Promise<boolean> | undefined;
+}
+
 /**
- * Opens the connections of one pool. A server that has only just gone away is given `patienceMs` to come back. When it
- * stays away, one caller at a time tries and the others fail at once with its error, so that an address that does not
- * even refuse does not keep every caller for the connect timeout.
+ * Opens the connections of one pool. A server that has only just gone away is given `patienceMs` to come back: one
+ * caller tries and the others wait for it, so that a server in recovery is not hit by all of them at once. When it
+ * stays away, whoever comes while a try is under way fails at once, so that an address that does not even refuse does
+ * not keep every caller for the connect timeout.
  */
 export function createOpener(config: pg.ClientConfig, patienceMs: number): () => Promise<pg.Client> {
-  let outage: { readonly since: number; lastError: unknown; isBeingTried: boolean } | undefined;
+  let outage: Outage | undefined;
+
+  const isLong = ({ since }: Outage) => performance.now() - since >= patienceMs;
+
+  async function tryAgain(current: Outage): Promise<boolean> {
+    try {
+      if (!isLong(current)) await new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 100));
+      const client = await openOne(config);
+      client.end().catch(() => {});
+      outage = undefined;
+      return true;
+    } catch (error) {
+      current.lastError = error;
+      // Something else is wrong now: the callers' own tries will tell them.
+      if (!isDatabaseDown(error)) outage = undefined;
+      return outage === undefined;
+    } finally {
+      current.attempt = undefined;
+    }
+  }
+
   return async () => {
     while (true) {
-      const isLong = outage !== undefined && performance.now() - outage.since >= patienceMs;
-      if (outage !== undefined && isLong && outage.isBeingTried) throw outage.lastError;
-      if (outage !== undefined && isLong) outage.isBeingTried = true;
-      try {
-        const client = await openOne(config);
-        outage = undefined;
-        return client;
-      } catch (error) {
-        if (outage !== undefined) outage.isBeingTried = false;
-        if (!isDatabaseDown(error)) throw error;
-        outage ??= { since: performance.now(), lastError: error, isBeingTried: false };
-        outage.lastError = error;
-        if (performance.now() - outage.since >= patienceMs) throw error;
-        await new Promise((resolve) => setTimeout(resolve, 50 + Math.random() * 100));
+      const current = outage;
+      if (current === undefined) {
+        try {
+          return await openOne(config);
+        } catch (error) {
+          if (!isDatabaseDown(error)) throw error;
+          outage ??= { since: performance.now(), lastError: error, attempt: undefined };
+          continue;
+        }
       }
+      if (isLong(current) && current.attempt !== undefined) throw current.lastError;
+      current.attempt ??= tryAgain(current);
+      if (!(await current.attempt) && isLong(current)) throw current.lastError;
     }
   };
 }

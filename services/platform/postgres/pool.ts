@@ -65,7 +65,8 @@ export async function openPool(options: PoolOptions): Promise<Pool> {
   const gate = createGate({
     size: poolSize + maxOverflow,
     maxWaiting: 20 * (poolSize + maxOverflow),
-    waitMs: options.waitMs ?? 3_000,
+    // Longer than the patience with a server that restarts, so that those who wait hear what is the matter.
+    waitMs: options.waitMs ?? 5_000,
     onWaited: (seconds) => counters.metrics?.waited(seconds),
     onHeld: (seconds) => counters.metrics?.held(seconds),
     onRefused: () => counters.metrics?.refused(),
@@ -100,7 +101,7 @@ async function createSlonikPool(
       config: clientConfig(options, target, assumeRole),
       probeAfterMs: options.probeAfterMs ?? 500,
       answerTimeoutMs: (options.statementTimeoutMs ?? 10_000) + 5_000,
-      patienceMs: 2_000,
+      patienceMs: 4_000,
       onReconnect: () => counters.metrics?.reconnected(),
       onConflict: (code) => counters.metrics?.conflicted(code),
     }),
