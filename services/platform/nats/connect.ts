@@ -8,6 +8,7 @@ import {
   type NatsConnection,
 } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
+import { type Clock, systemClock } from "#platform/time/clock.ts";
 
 /** Bytes published without an answer that may be under way at once; above it `publish` refuses instead of buffering. */
 const MAX_UNFLUSHED_BYTES = 32 * 1024 * 1024;
@@ -39,6 +40,7 @@ export interface NatsOptions {
    * and would otherwise see what the services are answered.
    */
   inboxPrefix?: string;
+  clock?: Clock;
   /** Ends the wait for the first connection, which otherwise lasts until the server is there. */
   signal?: AbortSignal;
 }
@@ -76,21 +78,20 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
   };
 }
 
+/** Our own attempts: the client's wait for the first connection neither tells why it fails nor can be ended. */
 async function connectFirst(settings: ConnectionOptions, options: NatsOptions): Promise<NatsConnection> {
-  const connecting = connect(settings);
-  if (options.signal === undefined) return await connecting;
-  const aborted = Promise.withResolvers<never>();
-  const abort = () => aborted.reject(options.signal?.reason);
-  options.signal.addEventListener("abort", abort, { once: true });
-  if (options.signal.aborted) abort();
-  try {
-    return await Promise.race([connecting, aborted.promise]);
-  } catch (error) {
-    // The client goes on trying; what it connects to after all is closed again.
-    connecting.then((late) => late.close()).catch(() => {});
-    throw error;
-  } finally {
-    options.signal.removeEventListener("abort", abort);
+  const { signal, log, clock = systemClock } = options;
+  for (let attempt = 0; ; attempt += 1) {
+    signal?.throwIfAborted();
+    try {
+      const connection = await connect(settings);
+      if (!signal?.aborted) return connection;
+      await connection.close();
+    } catch (error) {
+      // Every 3 s: a service that starts before its broker is no news.
+      if (attempt % 12 === 11) log.warn({ err: error, servers: settings.servers }, "cannot connect to NATS, trying on");
+      await clock.sleep(200 + Math.random() * 100, signal);
+    }
   }
 }
 
@@ -106,7 +107,6 @@ function connectionOptions({ url, name, inboxPrefix }: NatsOptions): ConnectionO
     ...(user === "" ? {} : password === "" ? { token: user } : { user, pass: password }),
     ...(first?.protocol === "tls:" ? { tls: {} } : {}),
     maxReconnectAttempts: -1,
-    waitOnFirstConnect: true,
     // A server that restarts with other passwords, or late with its users, is waited for like any other outage.
     ignoreAuthErrorAbort: true,
     reconnectTimeWait: 250,

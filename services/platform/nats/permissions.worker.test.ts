@@ -1,8 +1,8 @@
 import { connect, type NatsConnection } from "nats";
 import { expect, test } from "vitest";
+import { createLogger } from "../log/logger.ts";
 import { connectNats } from "../nats/connect.ts";
 import { createEventKit, type EventKit, eventually } from "../testing/event-kit.ts";
-import { createTestLogger } from "../testing/test-database.ts";
 
 /** With the prefix that the subscriber's rights are made for, unless told otherwise. */
 async function connectAs(kit: EventKit, user: string, inboxPrefix?: string): Promise<NatsConnection & AsyncDisposable> {
@@ -111,8 +111,14 @@ test("nobody gets in without a password, and waiting for the server ends when to
   await expect(connect({ servers: `127.0.0.1:${kit.broker.port}`, user: "auth", pass: "no" })).rejects.toThrow(
     /authorization/i,
   );
+  const lines: string[] = [];
+  const log = createLogger("test", "warn", { write: (line) => void lines.push(line) });
   const stop = new AbortController();
-  const waiting = connectNats({ url: "nats://127.0.0.1:9", name: "x", log: createTestLogger(), signal: stop.signal });
+  const url = `nats://auth:wrong@127.0.0.1:${kit.broker.port}`;
+  const waiting = connectNats({ url, name: "x", log, signal: stop.signal });
+  waiting.catch(() => {});
+  await eventually(() => lines.some((line) => /authorization/i.test(line)), "it says why");
+  expect(lines.join()).not.toContain("wrong");
   stop.abort(new Error("enough"));
   await expect(waiting).rejects.toThrow("enough");
 });
