@@ -1,46 +1,32 @@
 import { randomUUID } from "node:crypto";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { z } from "zod";
-import { AuditEventType, AuditResult } from "#gen/decentrastore/auth/v1/audit_event_pb.ts";
+import { AuditEventType } from "#gen/decentrastore/auth/v1/audit_event_pb.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import { sql, zVoid } from "#platform/postgres/sql.ts";
 import { createTestDatabase, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
-import { systemClock } from "#platform/time/clock.ts";
+import { newAdmin, testPassword as password, type SignedIn, signIn } from "../testing/new-admin.ts";
 import { reasonOf } from "../testing/refusals.ts";
 import { bearer, startTestAuth, type TestAuth } from "../testing/start-test-auth.ts";
-import { createAdmin } from "./create-admin.event.ts";
-import { createPasswordHasher } from "./password-hash.ts";
 
 let db: TestDatabase;
 let nats: TestNats;
 let auth: TestAuth;
 let pool: Pool;
-let root: { userId: string; headers: ReturnType<typeof bearer> };
-const password = "a long and unusual phrase";
+let root: SignedIn;
 
 beforeAll(async () => {
   [db, nats] = await Promise.all([createTestDatabase(), startTestNats()]);
   auth = await startTestAuth({ databaseUrl: db.url("auth_app"), natsUrl: nats.url("auth") });
   pool = await db.pool("auth");
-  root = await newAdmin("root");
+  root = await newAdmin(auth, pool, "root");
 });
 
 afterAll(async () => {
   await auth[Symbol.asyncDispose]();
   await Promise.all([db[Symbol.asyncDispose](), nats[Symbol.asyncDispose]()]);
 });
-
-async function newAdmin(username: string) {
-  const hasher = await createPasswordHasher({ memoryKib: 7_168, passes: 1, lanes: 1 });
-  await createAdmin({ pool, clock: systemClock, hasher }, { username, password });
-  return await signedIn(username);
-}
-
-async function signedIn(username: string) {
-  const { user, tokens } = await auth.auth.login({ username, password });
-  return { userId: user?.userId ?? "", headers: bearer(tokens?.accessToken), tokens };
-}
 
 async function newUser(username = `user-${randomUUID()}`, email?: string) {
   const { user, tokens } = await auth.auth.register({ username, password, ...(email === undefined ? {} : { email }) });
@@ -104,9 +90,9 @@ test("deactivation ends sessions and tokens at once; activation lets the user in
   expect(await reasonOf(auth.auth.getCurrentUser({}, user.headers))).toBe("TOKEN_INVALID");
   const { refreshToken } = user.tokens ?? {};
   expect(await reasonOf(auth.auth.refreshSession({ refreshToken: refreshToken ?? "" }))).toBe("REFRESH_TOKEN_INVALID");
-  expect(await reasonOf(signedIn(user.username))).toBe("INVALID_CREDENTIALS");
+  expect(await reasonOf(signIn(auth, user.username))).toBe("INVALID_CREDENTIALS");
   await auth.admin.setUserActive({ ...off, isActive: true }, root.headers);
-  const again = await signedIn(user.username);
+  const again = await signIn(auth, user.username);
   expect((await auth.auth.getCurrentUser({}, again.headers)).user?.isActive).toBe(true);
   expect((await eventsOf(user.userId)).map((event) => [event.type.split(".").at(-1), event.keyVersion])).toEqual([
     ["UserRegistered", 1n],
@@ -120,16 +106,16 @@ test("an admin's right comes with the next token and goes with every old one", a
   const grant = { userId: user.userId, isAdmin: true, reason: "helps out" };
   await auth.admin.setUserAdmin(grant, root.headers);
   expect(await reasonOf(auth.admin.listUsers({}, user.headers))).toBe("ACCESS_DENIED");
-  const admin = await signedIn(user.username);
+  const admin = await signIn(auth, user.username);
   expect((await auth.admin.listUsers({ pageSize: 1 }, admin.headers)).users).toHaveLength(1);
   await auth.admin.setUserAdmin({ ...grant, isAdmin: false }, root.headers);
   expect(await reasonOf(auth.admin.listUsers({}, admin.headers))).toBe("TOKEN_INVALID");
-  expect(await reasonOf(auth.admin.listUsers({}, (await signedIn(user.username)).headers))).toBe("ACCESS_DENIED");
+  expect(await reasonOf(auth.admin.listUsers({}, (await signIn(auth, user.username)).headers))).toBe("ACCESS_DENIED");
 });
 
 test("two admins who take each other's rights at the same time cannot leave none", { timeout: 60_000 }, async () => {
   for (let round = 0; round < 15; round += 1) {
-    const [a, b] = await Promise.all([newAdmin(`a-${round}`), newAdmin(`b-${round}`)]);
+    const [a, b] = await Promise.all([newAdmin(auth, pool, `a-${round}`), newAdmin(auth, pool, `b-${round}`)]);
     await pool.query(sql.type(zVoid)`
       update auth.users set is_admin = false where id not in (${a.userId}, ${b.userId}) and is_admin`);
     const reason = "rivalry";
@@ -137,7 +123,7 @@ test("two admins who take each other's rights at the same time cannot leave none
       (victim: string) => ({ userId: victim, isAdmin: false, reason }),
       (victim: string) => ({ userId: victim, isActive: false, reason }),
     ] as const;
-    const call = (by: typeof a, victim: typeof a, n: number) => {
+    const call = (by: SignedIn, victim: SignedIn, n: number) => {
       if (n === 0) return auth.admin.setUserAdmin(attacks[0](victim.userId), by.headers);
       if (n === 1) return auth.admin.setUserActive(attacks[1](victim.userId), by.headers);
       return auth.admin.deleteUser({ userId: victim.userId }, by.headers);
@@ -146,7 +132,7 @@ test("two admins who take each other's rights at the same time cannot leave none
     const admins = await pool.anyFirst(sql.type(z.strictObject({ username: z.string() }))`
       select username from auth.users where is_admin and is_active`);
     expect(admins).toHaveLength(1);
-    const last = await signedIn(admins[0] ?? "");
+    const last = await signIn(auth, admins[0] ?? "");
     expect(await reasonOf(auth.admin.setUserAdmin(attacks[0](last.userId), last.headers))).toBe("LAST_ADMIN");
     expect(await reasonOf(auth.admin.setUserActive(attacks[1](last.userId), last.headers))).toBe("LAST_ADMIN");
     expect(await reasonOf(auth.admin.deleteUser({ userId: last.userId }, last.headers))).toBe("LAST_ADMIN");
@@ -177,70 +163,6 @@ test("deleting a user erases the person everywhere, also from the trail that can
   expect((await eventsOf(user.userId)).at(-1)?.type).toBe("decentrastore.events.v1.UserDeleted");
   // The name is free again, for somebody who is somebody else.
   expect((await newUser(user.username)).userId).not.toBe(user.userId);
-});
-
-test("the trail can be read by every filter, in pages, and nobody can change it", async () => {
-  const user = await newUser();
-  for (let n = 0; n < 3; n += 1) await reasonOf(auth.auth.login({ username: user.username, password: "wrong" }));
-  const filter = { userId: user.userId, type: AuditEventType.LOGIN, result: AuditResult.REFUSED };
-  const first = await auth.admin.listAuditEvents({ ...filter, pageSize: 2 }, root.headers);
-  const rest = await auth.admin.listAuditEvents(
-    { ...filter, pageSize: 2, pageToken: first.nextPageToken },
-    root.headers,
-  );
-  const ids = [...first.auditEvents, ...rest.auditEvents].map((event) => event.auditEventId);
-  expect(new Set(ids).size).toBe(3);
-  expect(first.auditEvents[0]).toMatchObject({ errorReason: "INVALID_CREDENTIALS", actorId: "", userId: user.userId });
-  const none = await auth.admin.listAuditEvents(
-    { userId: user.userId, occurredBefore: { seconds: 1_000n, nanos: 0 } },
-    root.headers,
-  );
-  expect(none.auditEvents).toEqual([]);
-  const byRoot = await auth.admin.listAuditEvents({ actorId: root.userId, pageSize: 1 }, root.headers);
-  expect(byRoot.auditEvents[0]?.actorId).toBe(root.userId);
-  for (const url of [db.url("auth_app"), db.url("auth_owner")]) {
-    const other = await db.pool("auth", { url });
-    for (const statement of [
-      sql.type(zVoid)`update auth.audit_events set reason = 'nothing happened'`,
-      sql.type(zVoid)`delete from auth.audit_events`,
-      sql.type(zVoid)`truncate auth.audit_events`,
-    ]) {
-      await expect(other.query(statement)).rejects.toThrow();
-    }
-  }
-});
-
-test("a service client has two valid secrets after a rotation, and none after it is revoked", async () => {
-  const scopes = ["quota.read", "chunks.read"];
-  const created = await auth.tokens.createServiceClient({ name: "gateway", scopes }, root.headers);
-  const clientId = created.serviceClient?.clientId ?? "";
-  const issue = (clientSecret: string) => auth.tokens.issueServiceToken({ clientId, clientSecret });
-  expect(await reasonOf(auth.tokens.createServiceClient({ name: "gateway", scopes }, root.headers))).toBe(
-    "SERVICE_CLIENT_NAME_TAKEN",
-  );
-  for (const bad of [[], ["quota.write"], ["quota.read", "quota.read"]]) {
-    expect(await reasonOf(auth.tokens.createServiceClient({ name: "x", scopes: bad }, root.headers))).toBe(
-      "INVALID_FIELD",
-    );
-  }
-  const second = await auth.tokens.rotateServiceClientSecret({ clientId }, root.headers);
-  await Promise.all([issue(created.clientSecret), issue(second.clientSecret)]);
-  const third = await auth.tokens.rotateServiceClientSecret({ clientId }, root.headers);
-  expect(await reasonOf(issue(created.clientSecret))).toBe("INVALID_CREDENTIALS");
-  await Promise.all([issue(second.clientSecret), issue(third.clientSecret)]);
-  const { serviceClients } = await auth.tokens.listServiceClients({}, root.headers);
-  expect(serviceClients).toMatchObject([{ clientId, name: "gateway", scopes, lastUsedAt: expect.anything() }]);
-  const revoked = await auth.tokens.revokeServiceClient({ clientId }, root.headers);
-  expect(revoked.serviceClient?.revokedAt).toBeDefined();
-  expect(await auth.tokens.revokeServiceClient({ clientId }, root.headers)).toEqual(revoked);
-  expect(await reasonOf(issue(third.clientSecret))).toBe("INVALID_CREDENTIALS");
-  expect(await reasonOf(auth.tokens.rotateServiceClientSecret({ clientId }, root.headers))).toBe(
-    "SERVICE_CLIENT_REVOKED",
-  );
-  expect(await reasonOf(auth.tokens.revokeServiceClient({ clientId: "x\0" }, root.headers))).toBe("INVALID_FIELD");
-  expect(await reasonOf(auth.tokens.revokeServiceClient({ clientId: "nobody" }, root.headers))).toBe(
-    "SERVICE_CLIENT_NOT_FOUND",
-  );
 });
 
 test("the salt of a user cannot be changed, whoever tries", async () => {
