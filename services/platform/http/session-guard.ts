@@ -24,7 +24,9 @@ export function guardSessions(server: Http2Server, options: SessionGuardOptions)
         unusedSinceMs = performance.now();
       });
     });
-    session.setTimeout(options.idleMs, () => {
+    // The callback of setTimeout would be called only once.
+    session.setTimeout(options.idleMs);
+    session.on("timeout", () => {
       if (openStreams === 0 && performance.now() - unusedSinceMs >= options.unusedMs) session.close();
       else pingOrDestroy(session, options.pingTimeoutMs);
     });
