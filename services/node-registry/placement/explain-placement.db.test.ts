@@ -12,7 +12,9 @@ test("each node is told which rules it breaks, with its score, its weight and it
   const full = await f.addNode({ freeBytes: 10n });
   const answer = await f.chunks.explainPlacement({ sizeBytes: 1_000n, replicas: 2 });
   const of = (node: { nodeId: string }) => answer.candidates.find(({ nodeId }) => nodeId === node.nodeId);
-  expect(answer.candidates.map(({ nodeId }) => nodeId)).toEqual([good, other, draining, silent, full].map((n) => n.nodeId).sort());
+  expect(answer.candidates.map(({ nodeId }) => nodeId)).toEqual(
+    [good, other, draining, silent, full].map((n) => n.nodeId).sort(),
+  );
   expect([good, other, draining, silent, full].map((node) => of(node)?.brokenRules)).toEqual([
     [],
     [],
@@ -35,7 +37,10 @@ test("a known chunk brings its size, its replicas and its unconfirmed deletions"
   const holders = (placed.chunks[0]?.nodes ?? []).map((node) => node.nodeId);
   const chunkHash = upload.chunks[0]?.chunkHash ?? "";
   const [failedNodeId = ""] = holders;
-  const replaced = await f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: [{ chunkHash, failedNodeId }] });
+  const replaced = await f.chunks.replaceNodes({
+    uploadId: upload.uploadId,
+    replacements: [{ chunkHash, failedNodeId }],
+  });
   const now = (replaced.chunks[0]?.nodes ?? []).map((node) => node.nodeId);
   const answer = await f.chunks.explainPlacement({ chunkHash, replicas: 3 });
   for (const { nodeId, brokenRules, isEligible } of answer.candidates) {
@@ -54,7 +59,9 @@ test("pages by node_id, one node on demand, unknown ones refused", async () => {
   const nodes = await f.addNodes(5);
   const first = await f.chunks.explainPlacement({ pageSize: 3 });
   const rest = await f.chunks.explainPlacement({ pageSize: 3, pageToken: first.nextPageToken });
-  expect([...first.candidates, ...rest.candidates].map(({ nodeId }) => nodeId)).toEqual(nodes.map((n) => n.nodeId).sort());
+  expect([...first.candidates, ...rest.candidates].map(({ nodeId }) => nodeId)).toEqual(
+    nodes.map((n) => n.nodeId).sort(),
+  );
   expect(rest.nextPageToken).toBe("");
   const one = await f.chunks.explainPlacement({ nodeId: nodes[2]?.nodeId ?? "" });
   expect(one.candidates).toHaveLength(1);

@@ -1,5 +1,13 @@
 import { randomUUID } from "node:crypto";
-import { type Client, Code, createClient, createRouterTransport, type Interceptor } from "@connectrpc/connect";
+import {
+  type Client,
+  Code,
+  type ConnectRouter,
+  createClient,
+  createRouterTransport,
+  type Interceptor,
+  type ServiceImpl,
+} from "@connectrpc/connect";
 import { ReservationState } from "#gen/decentrastore/user_quota/v1/reservation_pb.ts";
 import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import { toConnectError } from "#platform/rpc/details.ts";
@@ -16,6 +24,8 @@ export interface StubReservation {
 /** user-quota as its contract describes it, in memory: another service's tables are not ours to test. */
 export interface QuotaStub {
   readonly client: Client<typeof UserQuotaService>;
+  /** To serve it over a real port. */
+  readonly routes: (router: ConnectRouter) => void;
   readonly reservations: StubReservation[];
   held(userId?: string): bigint;
   /** Runs before the answer of each ReserveStorage: may throw, or do something in between. */
@@ -28,30 +38,15 @@ export interface QuotaStub {
 
 export function createQuotaStub(): QuotaStub {
   const reservations: StubReservation[] = [];
-  const stub: QuotaStub = {
-    client: createClient(
+  const routes = (router: ConnectRouter) =>
+    router.service(
       UserQuotaService,
-      createRouterTransport(
-        (router) => {
-          router.service(UserQuotaService, {
-            reserveStorage: async ({ userId, sizeBytes, idempotencyKey: key }) => {
-              await stub.beforeReserve(userId, key);
-              const reservation = reserve(stub, { userId, sizeBytes, key });
-              await stub.onReserve(reservation);
-              return { reservation: { ...reservation, state: ReservationState.HELD } };
-            },
-            releaseReservation: async ({ reservationId }) => {
-              await stub.onRelease(reservationId);
-              const found = reservations.find((reservation) => reservation.reservationId === reservationId);
-              if (found === undefined) throw refusal(Code.NotFound, "RESERVATION_NOT_FOUND");
-              found.state = "released";
-              return { reservation: { ...found, state: ReservationState.RELEASED } };
-            },
-          });
-        },
-        { router: { interceptors: [mapErrors] } },
-      ),
-    ),
+      handlersOf(() => stub),
+      { interceptors: [mapErrors] },
+    );
+  const stub: QuotaStub = {
+    routes,
+    client: createClient(UserQuotaService, createRouterTransport(routes)),
     reservations,
     held: (userId) =>
       reservations
@@ -63,6 +58,26 @@ export function createQuotaStub(): QuotaStub {
     limitBytes: 2n ** 50n,
   };
   return stub;
+}
+
+function handlersOf(stubOf: () => QuotaStub): Partial<ServiceImpl<typeof UserQuotaService>> {
+  return {
+    reserveStorage: async ({ userId, sizeBytes, idempotencyKey: key }) => {
+      const stub = stubOf();
+      await stub.beforeReserve(userId, key);
+      const reservation = reserve(stub, { userId, sizeBytes, key });
+      await stub.onReserve(reservation);
+      return { reservation: { ...reservation, state: ReservationState.HELD } };
+    },
+    releaseReservation: async ({ reservationId }) => {
+      const stub = stubOf();
+      await stub.onRelease(reservationId);
+      const found = stub.reservations.find((reservation) => reservation.reservationId === reservationId);
+      if (found === undefined) throw refusal(Code.NotFound, "RESERVATION_NOT_FOUND");
+      found.state = "released";
+      return { reservation: { ...found, state: ReservationState.RELEASED } };
+    },
+  };
 }
 
 function reserve(
