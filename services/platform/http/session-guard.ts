@@ -24,9 +24,10 @@ export function guardSessions(server: Http2Server, options: SessionGuardOptions)
         unusedSinceMs = performance.now();
       });
     });
-    // The callback of setTimeout would be called only once.
     session.setTimeout(options.idleMs);
     session.on("timeout", () => {
+      // Fires once; neither a ping nor its answer counts as activity that would start it again.
+      if (!session.destroyed) session.setTimeout(options.idleMs);
       if (openStreams === 0 && performance.now() - unusedSinceMs >= options.unusedMs) session.close();
       else pingOrDestroy(session, options.pingTimeoutMs);
     });
