@@ -90,6 +90,19 @@ test("one schema is replaced only with --force, and the others stay as they are"
   expect([await countEvents("auth"), await countEvents("user_quota")]).toEqual([before[0], Number(before[1]) + 3]);
 });
 
+test("beside a running service nothing is restored without --force", async () => {
+  if (!canSave) return expectRefusal();
+  const folder = await save("running");
+  await query("drop schema user_quota cascade");
+  const service = new pg.Client({ connectionString: server.url, application_name: "decentrastore user_quota" });
+  service.on("error", () => {});
+  await service.connect();
+  const options = { url: server.url, folder, schemas: ["user_quota"] as const };
+  await expect(restoreSchemas({ ...options, isForced: false })).rejects.toThrow(/has 1 open sessions: stop it first/);
+  await restoreSchemas({ ...options, isForced: true });
+  await service.end();
+});
+
 test("a damaged archive and one that does not verify leave everything as it was", async () => {
   if (!canSave) return expectRefusal();
   const folder = await save("damaged");

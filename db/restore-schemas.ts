@@ -70,11 +70,14 @@ async function checkTarget(client: pg.ClientBase, schema: Schema, isForced: bool
   if (tables.length > 0 && !isForced) {
     throw new UsageError(`the schema ${schema} has ${tables.length} tables: repeat with --force to replace it`);
   }
-  const sessions = "from pg_stat_activity where datname = current_database() and usename = $1";
-  const { rowCount } = await client.query(`select ${sessions}`, [`${schema}_app`]);
+  // A service that shares a login is known by the name that its pool gives itself.
+  const sessions =
+    "from pg_stat_activity where datname = current_database() and (usename = $1 or application_name = $2)";
+  const service = [`${schema}_app`, `decentrastore ${schema}`];
+  const { rowCount } = await client.query(`select ${sessions}`, service);
   if (rowCount === 0) return;
-  if (!isForced) throw new UsageError(`${rowCount} sessions of ${schema}_app are open: stop the service first`);
-  await client.query(`select pg_terminate_backend(pid) ${sessions}`, [`${schema}_app`]);
+  if (!isForced) throw new UsageError(`the service of ${schema} has ${rowCount} open sessions: stop it first`);
+  await client.query(`select pg_terminate_backend(pid) ${sessions}`, service);
 }
 
 async function restoreSchema(client: pg.Client, options: RestoreOptions, manifest: Manifest, schema: Schema) {

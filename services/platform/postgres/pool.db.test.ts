@@ -1,9 +1,11 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
+import { createLogger } from "../log/logger.ts";
 import { createMetrics } from "../ops/metrics.ts";
 import { createTestDatabase } from "../testing/test-database.ts";
 import { connectClient } from "./client.ts";
 import { isStatementTimeout, PoolExhaustedError, RowShapeError, uniqueViolationOf } from "./errors.ts";
+import type { PoolOptions } from "./pool.ts";
 import { byteaArray, bytes, hexBytes, instant, instantArray, int8Array, sql, zBytes, zInstant, zInt8 } from "./sql.ts";
 
 test("values come back as they went in: microseconds, 64 bits, bytes, arrays", async () => {
@@ -135,4 +137,26 @@ test("a server that is set to another style of dates is read all the same", asyn
   const row = sql.type(z.strictObject({ at: zInstant }));
   const at = Temporal.Instant.from("2026-03-04T05:06:07.000008Z");
   expect((await pool.oneFirst(row`select ${instant(at)} as at`)).toString()).toBe(at.toString());
+});
+
+test("statements are logged with their duration and without values: all, slow ones, failed ones, or none", async () => {
+  await using db = await createTestDatabase();
+  const linesWith = async (options: Partial<PoolOptions>) => {
+    const lines: string[] = [];
+    const log = createLogger("test", "info", { write: (line) => void lines.push(line) });
+    const pool = await db.pool("auth", { ...options, log });
+    lines.length = 0;
+    await pool.query(sql.unsafe`select ${"opensesame"}::text as word`);
+    await pool.query(sql.unsafe`select ${"opensesame"}::int as word`).catch(() => {});
+    return lines.join("");
+  };
+  const all = await linesWith({ logQueries: "all" });
+  expect(all).toMatch(/"sql":"select \$1::text as word","durationMs":[\d.]+,"rows":1,"msg":"query"/);
+  expect(all).toMatch(/"msg":"query failed"/);
+  const slow = await linesWith({ logQueries: "slow" });
+  expect(slow).not.toContain('"msg":"query"');
+  expect(slow).toContain('"msg":"query failed"');
+  expect(await linesWith({ logQueries: "slow", slowQueryMs: 0 })).toContain('"msg":"slow query"');
+  expect(await linesWith({ logQueries: "off" })).toBe("");
+  expect(all + slow).not.toContain("opensesame");
 });
