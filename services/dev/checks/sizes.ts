@@ -3,11 +3,11 @@ import { readFile } from "node:fs/promises";
 import { promisify } from "node:util";
 
 // A file that grows past these limits holds two subjects. Suppressions and skipped tests have no limit to grow to.
+// The percentile is of the code that runs in production: a test grows with what it attacks.
 
 const run = promisify(execFile);
 const limits = { most: 250, ninetieth: 150 };
 const forbidden: readonly [RegExp, string][] = [
-  [/\bas any\b|: any\b|<any>/, "any"],
   [/@ts-(ignore|expect-error|nocheck)|biome-ignore/, "a suppression"],
   [/\b(it|test|describe)\.(skip|only|todo)\b/, "a skipped or focused test"],
   [/\b(TODO|FIXME|XXX)\b/, "an open end"],
@@ -20,7 +20,7 @@ const lengths: number[] = [];
 for (const file of files) {
   const text = await readFile(file, "utf8").catch(() => ""); // listed by git, deleted in the tree
   const lines = text.split("\n");
-  lengths.push(lines.length);
+  if (!/\.test\.ts$|\/(bench|testing|fixtures|model)\//.test(file)) lengths.push(lines.length);
   if (lines.length > limits.most) problems.push(`${file}: ${lines.length} lines, at most ${limits.most}`);
   if (file.endsWith("checks/sizes.ts")) continue;
   for (const [index, line] of lines.entries()) {
