@@ -43,6 +43,7 @@ export interface NodeRegistryParts {
   readonly verifier?: TokenVerifier;
   readonly rotation?: RotationTimes;
   readonly authoritiesPollMs?: number;
+  readonly watcherStallMs?: number;
   readonly chunkRooms?: (deps: Deps, hooks?: ChunkHooks) => ChunkRooms;
 }
 
@@ -160,6 +161,8 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
   const pollMs = rooms.parts.authoritiesPollMs ?? AUTHORITIES_POLL_MS;
   const edgeDeps = { authorities, clock, log, names: config.NODE_EDGE_NAMES, pollMs };
   const certificates = await makeEdgeCertificates(edgeDeps);
+  const { watcherStallMs } = rooms.parts;
+  const watching = watcherStallMs === undefined ? {} : { watcherStallMs };
   const running = await serveService({
     name: "node-registry",
     config,
@@ -168,7 +171,7 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     clock,
     services: [
       enrollmentService({ ...deps, authorities, writes }),
-      directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring }),
+      directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring, ...watching }),
       ...chunkRooms.services,
       databaseService({ pool, schema: SCHEMA, log }),
     ],

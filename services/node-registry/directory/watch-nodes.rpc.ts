@@ -15,11 +15,10 @@ import { type NodeRecord, toProtoNode } from "./node-record.ts";
 import type { NodeTable } from "./node-table.ts";
 import { createWatcherSlots } from "./watcher-slots.ts";
 
-/** Changes that a reader may fall behind before it is dropped. */
-const MAX_BEHIND = 20_000n;
-
 export interface WatchDeps {
   readonly clock: Clock;
+  /** A reader that takes nothing for so long, while there is something, is dropped. */
+  readonly watcherStallMs?: number;
   readonly view: NodeTable;
   readonly ring: ChangeRing;
 }
@@ -29,7 +28,7 @@ export interface WatchDeps {
  * that is too slow is overtaken and dropped.
  */
 export function watchNodes(deps: WatchDeps): MethodImpl<typeof NodeDirectoryService.method.watchNodes> {
-  const slots = createWatcherSlots(deps.clock);
+  const slots = createWatcherSlots(deps.clock, deps.watcherStallMs);
   const snapshots = createSnapshots(deps);
   return async function* (request, context) {
     validate((check) => check.int("from_revision", request.fromRevision, { min: 0n }));
@@ -84,7 +83,7 @@ function createSnapshots(deps: WatchDeps): { take(): Snapshot } {
 }
 
 function nextChange(ring: ChangeRing, position: bigint): LoggedChange {
-  const change = ring.head - position > MAX_BEHIND ? undefined : ring.at(position + 1n);
+  const change = ring.at(position + 1n);
   if (change === undefined) throw tooSlow();
   return change;
 }

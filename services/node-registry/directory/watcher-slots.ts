@@ -22,7 +22,7 @@ export interface WatcherSlots {
   take(context: HandlerContext, stalled: () => RpcError): WatcherSlot;
 }
 
-export function createWatcherSlots(clock: Clock): WatcherSlots {
+export function createWatcherSlots(clock: Clock, stallMs = STALL_MS): WatcherSlots {
   const byCaller = new Map<string, number>();
   let taken = 0;
 
@@ -51,9 +51,9 @@ export function createWatcherSlots(clock: Clock): WatcherSlots {
       let sentAtMs: number | undefined;
       // A reader that takes nothing leaves its generator suspended for ever: it is ended from outside.
       const watchdog = setInterval(() => {
-        if (sentAtMs === undefined || clock.monotonicMs() - sentAtMs < STALL_MS) return;
+        if (sentAtMs === undefined || clock.monotonicMs() - sentAtMs < stallMs) return;
         if (context instanceof CallContext) context.abort(stalled());
-      }, STALL_MS / 3);
+      }, stallMs / 3);
       watchdog.unref();
       return {
         pulled: () => {

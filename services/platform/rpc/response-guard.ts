@@ -13,6 +13,8 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
   #inner: AsyncIterator<T> | undefined;
   #waiting: ((reason: unknown) => void) | undefined;
   #isEnded = false;
+  /** Why it was ended while the transport asked for nothing, because its client does not read. */
+  #undelivered: { readonly error: unknown } | undefined;
 
   constructor(start: () => AsyncIterable<T>, scope: StreamScope) {
     this.#start = start;
@@ -27,7 +29,7 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
   }
 
   next(): Promise<IteratorResult<T, undefined>> {
-    if (this.#isEnded) return Promise.resolve({ done: true, value: undefined });
+    if (this.#isEnded) return this.#afterEnd();
     const { signal } = this.#scope.context;
     if (signal.aborted) return Promise.reject(this.#endFromOutside(signal.reason));
     return new Promise((resolve, reject) => {
@@ -73,12 +75,22 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
     return this.#inner.next();
   };
 
+  #afterEnd(): Promise<IteratorResult<T, undefined>> {
+    const undelivered = this.#undelivered;
+    this.#undelivered = undefined;
+    return undelivered === undefined
+      ? Promise.resolve({ done: true, value: undefined })
+      : Promise.reject(undelivered.error);
+  }
+
   #forceAfterGrace(): void {
     if (this.#isEnded) return;
     const { context, deps } = this.#scope;
     setTimeout(() => {
       if (this.#isEnded || this.#waiting === undefined) return;
-      this.#waiting(this.#endFromOutside(context.signal.reason));
+      const error = this.#endFromOutside(context.signal.reason);
+      this.#undelivered = { error };
+      this.#waiting(error);
     }, deps.streamGraceMs).unref();
   }
 
