@@ -1,0 +1,185 @@
+import { randomBytes } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { sql } from "#platform/postgres/sql.ts";
+import { type LeaseWrite, writeLeases } from "../node-registry/liveness/leases.store.ts";
+import { createProofRooms, type ProofRooms } from "../node-registry/proof-rooms.ts";
+import { peekDue } from "../node-registry/proofs/due.store.ts";
+import { rootOfLeafProof } from "../node-registry/proofs/merkle.ts";
+import { createBudget } from "../node-registry/proofs/schedule.ts";
+import { scheduleOnce } from "../node-registry/proofs/scheduler.worker.ts";
+import { countSuccesses } from "../node-registry/proofs/success-counter.worker.ts";
+import { type ChunkBench, createChunkBench, median, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { postgresCpuMicros } from "./postgres-cpu.ts";
+import { createProver, seedReplicas } from "./proof-bench-kit.ts";
+
+// Storage proofs: verifying Merkle answers on one core; finding what is due with few and with many replicas; asking,
+// settling and counting 2,000 proofs a second; and what that costs heartbeats, written in turn without and with it.
+// BENCH_REPLICAS=20000000 is the size that the figures of the README are for (it takes some minutes to fill the tables).
+
+const REPLICAS = Number(process.env.BENCH_REPLICAS ?? 1_000_000);
+const NODES = 10_000;
+const RATE = 2_000;
+const RUN_MS = 10_000;
+
+verifying();
+const small = await measure(Math.round(REPLICAS / 20));
+const large = await measure(REPLICAS);
+console.log(
+  `blocks looked at to find what is due, ${REPLICAS.toLocaleString("en")} replicas against a twentieth: ` +
+    `${(large / small).toFixed(2)} times`,
+);
+
+function verifying(): void {
+  const chunk = randomBytes(256 * 1024);
+  const { root, proofs } = createProver(chunk);
+  const wanted = root.toString("hex");
+  let verified = 0;
+  const before = process.cpuUsage();
+  const startedAt = performance.now();
+  while (performance.now() - startedAt < 2_000) {
+    for (const [index, proof] of proofs.entries()) {
+      const result = rootOfLeafProof(index, chunk.length, proof);
+      if (result.kind !== "root" || result.root.toString("hex") !== wanted)
+        throw new Error("a right proof was refused");
+    }
+    verified += proofs.length;
+  }
+  const { user, system } = process.cpuUsage(before);
+  const rate = (verified / (user + system)) * 1e6;
+  console.log(
+    `verifying leaves of 256 KiB chunks: ${Math.round(rate).toLocaleString("en")} per second of processor, wanted 20,000`,
+  );
+}
+
+/** Everything that needs a database of this size; answers how many blocks a node costs to find what is due of it. */
+async function measure(replicas: number): Promise<number> {
+  await using bench = await createChunkBench();
+  await seedNodes(bench.bare, NODES);
+  await bench.loadNodes();
+  const fillMs = await timed(() => seedReplicas(bench.bare, replicas, NODES));
+  console.log(
+    `-- ${replicas.toLocaleString("en")} replicas on ${NODES.toLocaleString("en")} nodes, filled in ${Math.round(fillMs / 1_000)} s`,
+  );
+  const ids = bench.deps.view.candidates().map((node) => node.rowId);
+  const peeks: number[] = [];
+  for (let round = 0; round < 20; round += 1) {
+    const some = ids.slice(round * 500, (round + 1) * 500);
+    peeks.push(await timed(() => peekDue(bench.pool, some, 4)));
+  }
+  const blocks = (await blocksOfPeek(bench, ids.slice(0, 500))) / 500;
+  console.log(
+    `   finding what is due of 500 nodes: ${median(peeks).toFixed(1)} ms, ${blocks.toFixed(1)} blocks per node`,
+  );
+  if (replicas === REPLICAS) await settling(bench);
+  return blocks;
+}
+
+async function blocksOfPeek(bench: ChunkBench, ids: readonly bigint[]): Promise<number> {
+  const before = await blocksRead(bench);
+  await peekDue(bench.pool, ids, 4);
+  await bench.pool.query(sql.unsafe`select pg_stat_force_next_flush()`);
+  return (await blocksRead(bench)) - before;
+}
+
+/** Index and table blocks of the replicas, from the cache or not. */
+async function blocksRead(bench: ChunkBench): Promise<number> {
+  await sleep(1_500);
+  const { rows } = await bench.bare.query(
+    `select sum(heap_blks_hit + heap_blks_read + idx_blks_hit + idx_blks_read) as blocks
+     from pg_statio_all_tables where relname like 'chunk_storage%'`,
+  );
+  return Number(rows[0]?.blocks ?? 0);
+}
+
+async function settling(bench: ChunkBench): Promise<void> {
+  const config = { ...bench.deps.config, PROOF_NODE_BUDGET: 4, PROOF_RATE: 100_000, PROOF_VERDICT_RETENTION: 1_000 };
+  const deps = { ...bench.deps, config };
+  const rooms = createProofRooms(deps);
+  await bench.bare.query(
+    "update node_registry.chunk_storage set next_proof_at = now() - interval '1 hour' where node_id <= 5000",
+  );
+  await bench.bare.query("vacuum analyze node_registry.chunk_storage");
+  const cpuBefore = await cpuMicros(bench);
+  const unpaced = await prove(bench, rooms, Number.POSITIVE_INFINITY, 5_000);
+  const cpu = ((await cpuMicros(bench)) - cpuBefore) / (unpaced * 5);
+  console.log(
+    `   asking and settling as fast as it goes: ${Math.round(unpaced).toLocaleString("en")} proofs/s, wanted ${RATE}; ` +
+      `${Math.round(cpu)} µs of processor each, PostgreSQL and registry together`,
+  );
+  const without: number[] = [];
+  const during: number[] = [];
+  for (let round = 0; round < 3; round += 1) {
+    without.push(await beat(bench, RUN_MS / 3));
+    const [beats, proofs] = await Promise.all([beat(bench, RUN_MS / 3), prove(bench, rooms, RATE, RUN_MS / 3)]);
+    during.push(beats);
+    console.log(
+      `   heartbeats ${Math.round(without.at(-1) ?? 0).toLocaleString("en")}/s alone, ${Math.round(beats).toLocaleString("en")}/s beside ${Math.round(proofs).toLocaleString("en")} proofs/s`,
+    );
+  }
+  console.log(
+    `   heartbeats beside the proofs: ${(median(during) / median(without)).toFixed(2)} of those alone, wanted 0.80`,
+  );
+}
+
+async function cpuMicros(bench: ChunkBench): Promise<number> {
+  const { user, system } = process.cpuUsage();
+  return user + system + (await postgresCpuMicros(bench.pool));
+}
+
+/** Asks the nodes and has every answer settled as proved, at most so many a second; answers how many there were. */
+async function prove(bench: ChunkBench, rooms: ProofRooms, perSecond: number, runMs: number): Promise<number> {
+  const { proofs } = rooms;
+  const budget = createBudget(bench.deps.clock, Math.min(perSecond, 100_000));
+  const nodes = bench.deps.view.candidates();
+  const startedAt = performance.now();
+  let settled = 0;
+  for (let round = 0; performance.now() - startedAt < runMs; round += 1) {
+    const from = (round * 1_000) % 5_000;
+    for (const node of nodes.slice(from, from + 1_000)) rooms.commandsFor(node.nodeId, 16);
+    proofs.reception.tick();
+    await scheduleOnce(proofs, budget, false);
+    const decisions = nodes.flatMap((node) =>
+      rooms.commandsFor(node.nodeId, 16).map(({ commandId }) => ({
+        commandId,
+        nodeRowId: node.rowId,
+        outcome: { kind: "proved" } as const,
+      })),
+    );
+    settled += (await proofs.settle(decisions)).filter((settlement) => settlement === "proved").length;
+    if (round % 8 === 0) await countSuccesses({ ...bench.deps, retentionMs: 1_000 });
+    const aheadMs = (settled / perSecond) * 1_000 - (performance.now() - startedAt);
+    if (aheadMs > 0) await sleep(aheadMs);
+  }
+  return (settled / (performance.now() - startedAt)) * 1_000;
+}
+
+/** Writes heartbeats as the lease writer does, a thousand nodes a statement, one after the other; answers rows a second. */
+async function beat(bench: ChunkBench, runMs: number): Promise<number> {
+  const rowIds = bench.deps.view
+    .candidates()
+    .map((node) => node.rowId)
+    .sort((a, b) => Number(a - b));
+  const startedAt = performance.now();
+  let written = 0;
+  for (let sequence = 2n; performance.now() - startedAt < runMs; sequence += 1n) {
+    for (let start = 0; start < rowIds.length && performance.now() - startedAt < runMs; start += 1_000) {
+      const batch = rowIds.slice(start, start + 1_000).map(
+        (rowId): LeaseWrite => ({
+          rowId,
+          epoch: null,
+          ageMs: 0,
+          isRestarted: false,
+          sequence,
+          usedBytes: 1n,
+          freeBytes: 1n,
+          chunkCount: 1n,
+          isFreeClamped: false,
+          chunkDigest: null,
+          peerNetwork: "10.0.0.0/24",
+        }),
+      );
+      written += (await writeLeases(bench.pool, bench.deps.instanceId, 15_000, batch)).length;
+    }
+  }
+  return (written / (performance.now() - startedAt)) * 1_000;
+}
