@@ -14,6 +14,9 @@ import { replayEvents } from "./replay.ts";
 
 const relayProcess = new URL("../testing/relay-process.ts", import.meta.url).pathname;
 
+/** Each process needs seconds to start on a busy machine. */
+const patience = { timeout: 120_000 };
+
 const manyKeys = (count: number, keys: number) => Array.from({ length: count }, (_, index) => `key-${index % keys}`);
 
 /** Every appended event is there, and each key's first occurrences are in order. */
@@ -102,50 +105,58 @@ test("a stream that fell back behind what was acknowledged gets the lost part ag
   await eventually(async () => (await again.metric("outbox_published_total")) === 50, "what lay behind is sent again");
 });
 
-test("kill -9 of the relay between publishing and marking publishes nothing twice and loses nothing", async () => {
-  await using kit = await createEventKit();
-  const env = { DATABASE_URL: kit.db.url("auth_app"), NATS_URL: kit.broker.url("auth") };
-  const first = await startWorkerProcess(relayProcess, env);
-  await kit.append(["warm-up"]);
-  await eventually(async () => (await kit.unpublished()) === 0, "the relay works");
-  // The lock lets the relay read and keeps it from marking.
-  const blocker = new pg.Client({ connectionString: kit.db.url("superuser") });
-  await blocker.connect();
-  await kit.append(manyKeys(500, 500));
-  await blocker.query("begin");
-  await blocker.query("lock table auth.outbox in share mode");
-  await eventually(async () => (await streamSize(kit)) >= 300, "published, and not marked");
-  await first.kill("SIGKILL");
-  await blocker.query("rollback");
-  await blocker.end();
-  await using _second = await startWorkerProcess(relayProcess, env);
-  await eventually(async () => (await kit.unpublished()) === 0, "everything marked");
-  expect(await streamContent(kit.operator, "USERS")).toHaveLength(501);
-});
+test(
+  "kill -9 of the relay between publishing and marking publishes nothing twice and loses nothing",
+  patience,
+  async () => {
+    await using kit = await createEventKit();
+    const env = { DATABASE_URL: kit.db.url("auth_app"), NATS_URL: kit.broker.url("auth") };
+    const first = await startWorkerProcess(relayProcess, env);
+    await kit.append(["warm-up"]);
+    await eventually(async () => (await kit.unpublished()) === 0, "the relay works");
+    // The lock lets the relay read and keeps it from marking.
+    const blocker = new pg.Client({ connectionString: kit.db.url("superuser") });
+    await blocker.connect();
+    await kit.append(manyKeys(500, 500));
+    await blocker.query("begin");
+    await blocker.query("lock table auth.outbox in share mode");
+    await eventually(async () => (await streamSize(kit)) >= 300, "published, and not marked");
+    await first.kill("SIGKILL");
+    await blocker.query("rollback");
+    await blocker.end();
+    await using _second = await startWorkerProcess(relayProcess, env);
+    await eventually(async () => (await kit.unpublished()) === 0, "everything marked");
+    expect(await streamContent(kit.operator, "USERS")).toHaveLength(501);
+  },
+);
 
-test("two relays: one is stopped, the other takes over, and the first writes nothing when it goes on", async () => {
-  await using kit = await createEventKit();
-  const env = { DATABASE_URL: kit.db.url("auth_app"), NATS_URL: kit.broker.url("auth"), LEASE_TTL_MS: "1000" };
-  await using first = await startWorkerProcess(relayProcess, env);
-  await kit.append(["warm-up"]);
-  await eventually(async () => (await kit.unpublished()) === 0, "the first leads");
-  await using second = await startWorkerProcess(relayProcess, env);
-  for (let round = 0; round < 3; round += 1) {
-    const [paused, other] = round % 2 === 0 ? [first, second] : [second, first];
-    await kit.append(manyKeys(200, 30));
-    await paused.kill("SIGSTOP");
-    await kit.append(manyKeys(200, 30));
-    await eventually(async () => (await kit.unpublished()) === 0, "the other took over");
-    await kit.append(manyKeys(200, 30));
-    await paused.kill("SIGCONT");
-    await kit.append(manyKeys(200, 30));
-    await eventually(async () => (await kit.unpublished()) === 0, "everything published");
-    expect(other.process.exitCode).toBeNull();
-  }
-  await expectComplete(kit, 2_401);
-});
+test(
+  "two relays: one is stopped, the other takes over, and the first writes nothing when it goes on",
+  patience,
+  async () => {
+    await using kit = await createEventKit();
+    const env = { DATABASE_URL: kit.db.url("auth_app"), NATS_URL: kit.broker.url("auth"), LEASE_TTL_MS: "1000" };
+    await using first = await startWorkerProcess(relayProcess, env);
+    await kit.append(["warm-up"]);
+    await eventually(async () => (await kit.unpublished()) === 0, "the first leads");
+    await using second = await startWorkerProcess(relayProcess, env);
+    for (let round = 0; round < 3; round += 1) {
+      const [paused, other] = round % 2 === 0 ? [first, second] : [second, first];
+      await kit.append(manyKeys(200, 30));
+      await paused.kill("SIGSTOP");
+      await kit.append(manyKeys(200, 30));
+      await eventually(async () => (await kit.unpublished()) === 0, "the other took over");
+      await kit.append(manyKeys(200, 30));
+      await paused.kill("SIGCONT");
+      await kit.append(manyKeys(200, 30));
+      await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+      expect(other.process.exitCode).toBeNull();
+    }
+    await expectComplete(kit, 2_401);
+  },
+);
 
-test("a server that stops answering is sent the same events again, and stores each once", async () => {
+test("a server that stops answering is sent the same events again, and stores each once", patience, async () => {
   await using kit = await createEventKit();
   await using relay = kit.relay();
   await kit.append(manyKeys(100, 20));
