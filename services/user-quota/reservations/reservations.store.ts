@@ -150,24 +150,25 @@ export async function listLiving(
   return { reservations, total: Number(row.living) };
 }
 
-/** Writes reservations of locked accounts, all in one statement. */
+/** Writes reservations of locked accounts, all in one statement; the ids are given twice for the planner's sake. */
 export async function saveReservations(
   tx: Connection,
   reservations: readonly Reservation[],
   now: Temporal.Instant,
 ): Promise<void> {
   if (reservations.length === 0) return;
+  const ids = uuidArray(reservations.map((reservation) => reservation.reservationId));
   await tx.query(sql.unsafe`
     update user_quota.reservations
     set posted_bytes = new.posted_bytes, held_bytes = new.held_bytes, expected_bytes = new.expected_bytes,
       state = new.state,
       closed_at = case when new.state in ('held', 'closing') then null else coalesce(closed_at, ${instant(now)}) end
     from unnest(
-      ${uuidArray(reservations.map((reservation) => reservation.reservationId))},
+      ${ids},
       ${int8Array(reservations.map((reservation) => reservation.postedBytes))},
       ${int8Array(reservations.map((reservation) => reservation.heldBytes))},
       ${int8Array(reservations.map((reservation) => reservation.expectedBytes))},
       ${textArray(reservations.map((reservation) => reservation.state))}
     ) as new (reservation_id, posted_bytes, held_bytes, expected_bytes, state)
-    where reservations.reservation_id = new.reservation_id`);
+    where reservations.reservation_id = new.reservation_id and reservations.reservation_id = any(${ids})`);
 }
