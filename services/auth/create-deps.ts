@@ -1,4 +1,5 @@
 import { loadCommonPasswords } from "./accounts/common-passwords.ts";
+import { createHashPace } from "./accounts/failure-time.ts";
 import { createHashPermits } from "./accounts/hash-permits.ts";
 import { createPasswordHasher } from "./accounts/password-hash.ts";
 import { type AuthConfig, argon2Parameters, minPasswordLength } from "./config.ts";
@@ -26,13 +27,17 @@ export async function createDeps(
     name: "auth_hash_seconds",
     help: "How long hashing held its permit; its sum by HASH_CONCURRENCY is how busy hashing is.",
   });
+  const hashPace = createHashPace(given.clock);
   const permits = createHashPermits({
     permits: config.HASH_CONCURRENCY,
     maxWaiting: config.HASH_QUEUE_LIMIT,
     deadlineMs: config.HASH_QUEUE_DEADLINE,
     clock: given.clock,
     onWaited: (seconds) => waited.observe(seconds),
-    onHashed: (seconds) => hashed.observe(seconds),
+    onHashed: (seconds) => {
+      hashed.observe(seconds);
+      hashPace.hashed(seconds * 1_000);
+    },
   });
   given.metrics.gauge({ name: "auth_hash_queue", help: "Work that waits for a hashing permit." }, (gauge) =>
     gauge.set(permits.state().waiting),
@@ -52,6 +57,7 @@ export async function createDeps(
     },
     hasher: await createPasswordHasher(argon2Parameters(config)),
     permits,
+    hashPace,
     passwordPolicy: { minLength: minPasswordLength(config), common: loadCommonPasswords() },
     serviceTokenTurns: createTurns(4, { clock: given.clock, maxWaiting: 1_000, deadlineMs: 5_000 }),
     failureStepMs: config.LOGIN_FAILURE_STEP,

@@ -4,6 +4,7 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
+import type { HashPace } from "./accounts/failure-time.ts";
 import type { HashPermits } from "./accounts/hash-permits.ts";
 import type { PasswordHasher } from "./accounts/password-hash.ts";
 import type { PasswordPolicy } from "./accounts/password-policy.ts";
@@ -33,6 +34,7 @@ export interface Deps {
   readonly revocations: Revocations;
   readonly hasher: PasswordHasher;
   readonly permits: HashPermits;
+  readonly hashPace: HashPace;
   readonly passwordPolicy: PasswordPolicy;
   readonly throttleKeys: ThrottleKeys;
   /** For IssueServiceToken, which anybody may call. */

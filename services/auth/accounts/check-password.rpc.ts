@@ -101,7 +101,8 @@ export async function refuse(
     await recordAudit(tx, deps.clock, { type, refused: "INVALID_CREDENTIALS", userId, sessionId, address, reason });
   });
   const elapsedMs = deps.clock.monotonicMs() - check.arrivedMs;
-  await deps.clock.sleep(failureAnswerMs(hashBeganMs, elapsedMs, deps.failureStepMs) - elapsedMs);
+  const answerMs = failureAnswerMs(hashBeganMs, elapsedMs, deps.failureStepMs, deps.hashPace.slowestMs());
+  await deps.clock.sleep(answerMs - elapsedMs);
   throw invalidCredentials();
 }
 

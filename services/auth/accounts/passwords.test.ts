@@ -3,7 +3,6 @@ import bcrypt from "bcrypt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { loadCommonPasswords } from "./common-passwords.ts";
-import { failureAnswerMs } from "./failure-time.ts";
 import { createPasswordHasher } from "./password-hash.ts";
 import { passwordProblem } from "./password-policy.ts";
 import { hashFormatOf, hashProblem } from "./phc.ts";
@@ -182,20 +181,4 @@ describe("stored hashes", () => {
     expect(hashProblem(foreign)).toBeUndefined();
     expect(await hasher.verify(foreign, "x")).toBe(true);
   });
-});
-
-test("a failed login is answered at a multiple of the step that the hash's duration does not choose", () => {
-  expect(failureAnswerMs(3, 30, 400)).toBe(400);
-  expect(failureAnswerMs(3, 230, 400)).toBe(400);
-  expect(failureAnswerMs(150, 180, 400)).toBe(800);
-  expect(failureAnswerMs(150, 380, 400)).toBe(800);
-  expect(failureAnswerMs(3, 401, 400)).toBe(800);
-  expect(failureAnswerMs(3, 30, 0)).toBe(30);
-  fc.assert(
-    fc.property(fc.double({ min: 0, max: 5_000, noNaN: true }), (beganMs) => {
-      const answers = [1, 24, 200, 299].map((hashMs) => failureAnswerMs(beganMs, beganMs + hashMs, 400));
-      expect(new Set(answers).size).toBe(1);
-      expect((answers[0] ?? 1) % 400).toBe(0);
-    }),
-  );
 });
