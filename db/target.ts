@@ -35,9 +35,11 @@ export function databaseUrlOfCommand(env: NodeJS.ProcessEnv = process.env): stri
   );
 }
 
-/** NATS_URL, or the local one unless DATABASE_URL points elsewhere. */
+/** NATS_URL, or the local one where the command acts on the local installation. */
 export function natsUrlOfCommand(env: NodeJS.ProcessEnv = process.env): string | undefined {
-  return env.NATS_URL || (env.DATABASE_URL ? undefined : readDevFile(env)?.natsUrl);
+  if (env.NATS_URL) return env.NATS_URL;
+  const local = readDevFile(env);
+  return !env.DATABASE_URL || env.DATABASE_URL === local?.databaseUrl ? local?.natsUrl : undefined;
 }
 
 /** The schema that an option names, or all. */
