@@ -10,7 +10,7 @@ import type {
 import { callIn } from "#platform/rpc/call.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
-import type { AdaptedMethod } from "./adapter.ts";
+import type { AdaptedMethod } from "./adapted-method.ts";
 import { decode, encode } from "./codec.ts";
 import { GrpcContext, type SurfaceCall } from "./grpc-context.ts";
 import { RequestReader } from "./request-reader.ts";

@@ -1,4 +1,4 @@
-import { createClient } from "@connectrpc/connect";
+import { type Client, createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { TokenService } from "#gen/decentrastore/auth/v1/token_service_pb.ts";
 import type { Secret } from "#platform/config/secret.ts";
@@ -49,24 +49,10 @@ export function createServiceTokenSource(options: ServiceTokenSourceOptions): Se
   let lastError: unknown;
 
   async function request(): Promise<Held> {
-    const askedMs = clock.monotonicMs();
     try {
-      const answer = await auth.issueServiceToken(
-        { clientId: options.clientId, clientSecret: secret },
-        { timeoutMs: REQUEST_TIMEOUT_MS },
-      );
-      if (answer.accessTokenExpiresAt === undefined) throw new Error("auth gave a token without an expiry");
-      const expiresAt = fromTimestamp(answer.accessTokenExpiresAt);
-      const lifeMs = expiresAt.epochMilliseconds - clock.now().epochMilliseconds;
+      held = await issueToken(auth, { clientId: options.clientId, clientSecret: secret }, clock);
       failures = 0;
-      const fresh: Held = {
-        token: answer.accessToken,
-        issuedMs: askedMs,
-        renewAtMs: askedMs + (lifeMs * 2) / 3,
-        expiresAtMs: askedMs + lifeMs,
-      };
-      held = fresh;
-      return fresh;
+      return held;
     } catch (error) {
       const backoffMs = Math.min(MAX_BACKOFF_MS, MIN_BACKOFF_MS * 2 ** failures);
       failures++;
@@ -101,5 +87,22 @@ export function createServiceTokenSource(options: ServiceTokenSourceOptions): Se
       // A fresh token that is refused will not get better by asking for another one at every call.
       if (held?.token === token && clock.monotonicMs() - held.issuedMs > MIN_AGE_TO_INVALIDATE_MS) held = undefined;
     },
+  };
+}
+
+async function issueToken(
+  auth: Client<typeof TokenService>,
+  credentials: { clientId: string; clientSecret: string },
+  clock: Clock,
+): Promise<Held> {
+  const issuedMs = clock.monotonicMs();
+  const answer = await auth.issueServiceToken(credentials, { timeoutMs: REQUEST_TIMEOUT_MS });
+  if (answer.accessTokenExpiresAt === undefined) throw new Error("auth gave a token without an expiry");
+  const lifeMs = fromTimestamp(answer.accessTokenExpiresAt).epochMilliseconds - clock.now().epochMilliseconds;
+  return {
+    token: answer.accessToken,
+    issuedMs,
+    renewAtMs: issuedMs + (lifeMs * 2) / 3,
+    expiresAtMs: issuedMs + lifeMs,
   };
 }

@@ -11,11 +11,11 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { accessRuleOf } from "./access.ts";
 import { Call, type MethodPolicy, rememberCall } from "./call.ts";
-import type { CallContext } from "./call-context.ts";
-import { type CallLog, createCallLog } from "./call-log.ts";
+import { createCallLog } from "./call-log.ts";
 import { type Caller, callerKey } from "./caller.ts";
 import { internalError, RpcError } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
+import type { PolicyDeps } from "./policy-deps.ts";
 import type { RpcService } from "./service.ts";
 import { stoppingError } from "./stream-scope.ts";
 import { policeBidiStreaming, policeClientStreaming, policeServerStreaming } from "./streaming.ts";
@@ -38,16 +38,6 @@ export interface PolicyOptions {
   readonly unaryDeadlineMs?: number;
   /** How long an aborted stream may go on answering what it has read. */
   readonly streamGraceMs?: number;
-}
-
-export interface PolicyDeps {
-  readonly calls: CallLog;
-  readonly toTransportError: (error: RpcError) => unknown;
-  readonly unaryDeadlineMs: number;
-  readonly maxUnaryDeadlineMs: number;
-  readonly streamGraceMs: number;
-  readonly stopping: AbortSignal;
-  readonly openStreams: Set<CallContext>;
 }
 
 export interface PolicedService {

@@ -2,7 +2,7 @@ import { Code, type HandlerContext } from "@connectrpc/connect";
 import { type Call, callIn } from "./call.ts";
 import { CallContext } from "./call-context.ts";
 import { RpcError } from "./errors.ts";
-import type { PolicyDeps } from "./policy.ts";
+import type { PolicyDeps } from "./policy-deps.ts";
 
 /** One stream being served. */
 export interface StreamScope {

@@ -1,5 +1,5 @@
 import type { MethodImplSpec } from "@connectrpc/connect";
-import type { PolicyDeps } from "./policy.ts";
+import type { PolicyDeps } from "./policy-deps.ts";
 import { guardRequests } from "./request-guard.ts";
 import { ResponseGuard } from "./response-guard.ts";
 import { openStream } from "./stream-scope.ts";

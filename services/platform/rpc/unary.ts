@@ -2,7 +2,7 @@ import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/prot
 import type { HandlerContext } from "@connectrpc/connect";
 import { type Call, callIn } from "./call.ts";
 import { CallContext } from "./call-context.ts";
-import type { PolicyDeps } from "./policy.ts";
+import type { PolicyDeps } from "./policy-deps.ts";
 import { deadlineExceeded, toRpcError } from "./to-rpc-error.ts";
 import { runInCall } from "./trace.ts";
 

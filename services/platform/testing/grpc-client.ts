@@ -99,12 +99,16 @@ export function reasonOf(error: ServiceError): string | undefined {
   return info === undefined ? undefined : fromBinary(ErrorInfoSchema, info).reason;
 }
 
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && "metadata" in error && "code" in error && "details" in error;
+}
+
 /** The error of a call that must fail. */
 export async function failureOf(call: Promise<unknown>): Promise<ServiceError> {
   try {
     await call;
   } catch (error) {
-    if (error instanceof Error && "metadata" in error && "code" in error) return error as ServiceError;
+    if (isServiceError(error)) return error;
     throw error;
   }
   throw new Error("the call did not fail");
