@@ -15,6 +15,11 @@ import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 
+/** Throws where no answer could be recorded. */
+export async function assertReachable(db: Connection): Promise<void> {
+  await db.query(sql.type(z.strictObject({ up: z.int() }))`select 1 as up`);
+}
+
 export interface DueReplica extends Pair {
   readonly nextProofAt: Temporal.Instant;
 }

@@ -5,7 +5,7 @@ import type { Pair } from "../chunks/replicas.store.ts";
 import { type Challenge, leafToAsk, MAX_WHOLE_CHUNK_BYTES } from "./challenge.ts";
 import { findStaleChallenges, insertChallenges, readOpenChallenges } from "./challenges.store.ts";
 import { retryAsksForWhole } from "./consequence.ts";
-import { type ClaimedReplica, claimDue, type DueReplica, peekDue, reschedule } from "./due.store.ts";
+import { assertReachable, type ClaimedReplica, claimDue, type DueReplica, peekDue, reschedule } from "./due.store.ts";
 import type { ProofDeps } from "./proof-deps.ts";
 import { type Budget, createBudget } from "./schedule.ts";
 
@@ -39,6 +39,8 @@ export async function runScheduler(deps: ProofDeps, signal: AbortSignal): Promis
 
 export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStale: boolean): Promise<void> {
   deps.board.forgetSilent(deps.leaseTtlMs);
+  // With everything asked for there is nothing to query, and an outage would go unnoticed while windows run.
+  if (deps.board.openCount() > 0) await assertReachable(deps.pool);
   await readUnread(deps);
   const overdue = deps.board.overdue();
   await deps.settle(
