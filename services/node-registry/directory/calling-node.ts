@@ -6,6 +6,13 @@ import type { NodeRecord } from "./node-record.ts";
 import type { NodeTable } from "./node-table.ts";
 import { findNodeRecord } from "./nodes.store.ts";
 
+/** Like `callingNode` for a node that the view knows, without a promise; undefined where it has to be asked for. */
+export function knownCallingNode(deps: { readonly view: NodeTable }, context: HandlerContext): NodeRecord | undefined {
+  const record = deps.view.node(nodeIdOf(context));
+  if (record !== undefined) assertAdmitted(record);
+  return record;
+}
+
 /**
  * The node behind a call on the node edge, as the directory knows it at this moment: call it for every message. Refuses
  * with NODE_DISQUALIFIED, NODE_DEREGISTERED, or NODE_CERTIFICATE_INVALID where no node was enrolled with this key.

@@ -1,35 +1,68 @@
 import { create } from "@bufbuild/protobuf";
-import type { MethodImpl } from "@connectrpc/connect";
-import { HeartbeatResponseSchema, type NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import type { HandlerContext, MethodImpl } from "@connectrpc/connect";
+import {
+  type HeartbeatRequest,
+  type HeartbeatResponse,
+  HeartbeatResponseSchema,
+  type NodeService,
+} from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode, knownCallingNode } from "../directory/calling-node.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
+import { type Answers, createAnswers } from "./answers.ts";
 import type { FoldedBeat } from "./beat.ts";
 import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.ts";
 import type { BeatSource } from "./lease-writer.worker.ts";
 import { createRateGuard, type RateGuard } from "./rate-guard.ts";
 
-/** A sign of life without a stream: it belongs to no epoch and always renews the lease. */
+/**
+ * A sign of life without a stream: it belongs to no epoch and always renews the lease. Answered without a promise where
+ * there is nothing to wait for.
+ */
 export function heartbeat(deps: HeartbeatDeps): MethodImpl<typeof NodeService.method.heartbeat> {
   // One small entry per node that has ever called here, so that its heartbeats fold and its rate is known.
   const sources = new Map<bigint, UnarySource>();
-  return async (request, context) => {
-    const node = await callingNode(deps, context);
-    const source = sources.get(node.rowId) ?? newSource(node);
+
+  function answer(node: NodeRecord, request: HeartbeatRequest, context: HandlerContext) {
+    const source = sources.get(node.rowId) ?? newSource(deps, node);
     sources.set(node.rowId, source);
-    source.peerNetwork = networkOf(peerAddressOf(context).host);
-    await acceptHeartbeat(deps, source, request);
-    return create(HeartbeatResponseSchema, heartbeatAnswer(deps, node));
+    source.moveTo(peerAddressOf(context).host);
+    const storing = acceptHeartbeat(deps, source, request);
+    return storing === undefined ? source.answers.next() : storing.then(() => source.answers.next());
+  }
+
+  return (request, context) => {
+    const node = knownCallingNode(deps, context);
+    if (node !== undefined) return answer(node, request, context);
+    return callingNode(deps, context).then((found) => answer(found, request, context));
   };
 }
 
 interface UnarySource extends BeatSource {
-  peerNetwork: string;
   readonly rate: RateGuard;
+  readonly answers: Answers<HeartbeatResponse>;
+  moveTo(host: string): void;
 }
 
-function newSource(node: NodeRecord): UnarySource {
+function newSource(deps: HeartbeatDeps, node: NodeRecord): UnarySource {
+  let lastHost = "";
+  let peerNetwork = "";
   const folded: FoldedBeat | undefined = undefined;
-  return { node, epoch: null, peerNetwork: "", folded, rate: createRateGuard(), superseded: () => {} };
+  return {
+    node,
+    epoch: null,
+    get peerNetwork() {
+      return peerNetwork;
+    },
+    folded,
+    rate: createRateGuard(),
+    answers: createAnswers(deps.clock, node, () => create(HeartbeatResponseSchema, heartbeatAnswer(deps, node))),
+    superseded: () => {},
+    moveTo: (host) => {
+      if (host === lastHost) return;
+      lastHost = host;
+      peerNetwork = networkOf(host);
+    },
+  };
 }

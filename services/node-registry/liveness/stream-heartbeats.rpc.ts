@@ -9,6 +9,7 @@ import {
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
 import { callingNode } from "../directory/calling-node.ts";
+import { type Answers, createAnswers } from "./answers.ts";
 import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.ts";
 import type { NodeStream } from "./node-streams.ts";
 
@@ -31,21 +32,27 @@ function createExchange(
 ): AsyncIterator<StreamHeartbeatsResponse, undefined> {
   const inner = requests[Symbol.asyncIterator]();
   let stream: NodeStream | undefined;
-  let answers: Answers | undefined;
+  let answers: Answers<StreamHeartbeatsResponse> | undefined;
 
   async function begin(request: StreamHeartbeatsRequest): Promise<Result> {
     const node = await callingNode(deps, context);
     stream = deps.streams.open(node, networkOf(peerAddressOf(context).host));
-    answers = createAnswers(deps, stream);
+    answers = createAnswers(deps.clock, node, () =>
+      create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, node)),
+    );
     await stream.claim();
     return answer(request, stream, answers);
   }
 
   /** A promise only where there is something to wait for. */
-  function answer(request: StreamHeartbeatsRequest, from: NodeStream, to: Answers): Result | Promise<Result> {
+  function answer(
+    request: StreamHeartbeatsRequest,
+    from: NodeStream,
+    to: Answers<StreamHeartbeatsResponse>,
+  ): Result | Promise<Result> {
     const storing = acceptHeartbeat(deps, from, request);
     if (from.ended !== undefined) throw from.ended;
-    return storing === undefined ? to.next() : storing.then(() => to.next());
+    return storing === undefined ? resultOf(to.next()) : storing.then(() => resultOf(to.next()));
   }
 
   function take(result: IteratorResult<StreamHeartbeatsRequest, undefined>): Result | Promise<Result> {
@@ -85,29 +92,6 @@ function createExchange(
   };
 }
 
-interface Answers {
-  next(): Result;
-}
-
-/** For how long an answer is good for the next heartbeat of the same node as well: a flood is not encoded anew each time. */
-const ANSWER_GOOD_MS = 5;
-
-/** The same object while nothing has changed and there is nothing to do. */
-function createAnswers(deps: HeartbeatDeps, stream: NodeStream): Answers {
-  let madeAtMs = Number.NaN;
-  let revision = -1n;
-  let made: StreamHeartbeatsResponse | undefined;
-  return {
-    next: () => {
-      const nowMs = deps.clock.monotonicMs();
-      const isSame = revision === stream.node.revision && made?.commands.length === 0;
-      const isFresh = isSame && nowMs - madeAtMs < ANSWER_GOOD_MS;
-      if (made === undefined || !isFresh) {
-        madeAtMs = nowMs;
-        revision = stream.node.revision;
-        made = create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, stream.node));
-      }
-      return { done: false, value: made };
-    },
-  };
+function resultOf(value: StreamHeartbeatsResponse): Result {
+  return { done: false, value };
 }
