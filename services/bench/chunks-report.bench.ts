@@ -1,0 +1,115 @@
+import { createHash } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
+import pg from "pg";
+import { NodeService, ReportStoredChunksRequestSchema } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { seedUploads } from "./chunk-bench-kit.ts";
+import { loadUnary, openSessions, pause } from "./grpc-load.ts";
+import { cpuMicrosOf, createRegistryKit, median } from "./registry-kit.ts";
+
+// ReportStoredChunks with one hash a call, from 15 nodes over mutual TLS, each call a new confirmation: persisted with its
+// events before the answer, sharing transactions. Against a bare grpc-js echo of the same messages over the same kind of
+// connections. The goal is at least half of its speed.
+
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
+const PARALLEL = Number(process.env.BENCH_PARALLEL ?? 16);
+const NODES = 15;
+const UPLOADS = 75;
+const times = { warmMs: 1_000, runMs: 3_000 };
+
+await using kit = await createRegistryKit();
+// One heartbeat is enough for the whole run: nodes that are gone would have their chunks walked through meanwhile.
+const registry = await kit.registry({
+  NODE_HEARTBEAT_MIN_INTERVAL: "0",
+  NODE_LEASE_TTL: "1h",
+  NODE_OPTIONS: process.env.BENCH_NODE_OPTIONS ?? "",
+});
+const nodes = await Promise.all(Array.from({ length: NODES }, () => registry.enroll()));
+for (const node of nodes) {
+  using client = node.connect();
+  const figures = { usedBytes: 0n, freeBytes: 2n ** 36n, chunkCount: 0n };
+  await client.unary(NodeService.method.heartbeat, { sequence: 1n, ...figures });
+}
+const [first] = nodes;
+if (first === undefined) throw new Error("no node");
+const echo = await kit.echo(first);
+const messages = await seed();
+
+const contenders = [
+  { name: "bare grpc-js echo", address: echo.address, pid: echo.pid, path: "/bench.Echo/Unary" },
+  {
+    name: "ReportStoredChunks of one",
+    address: registry.edgeAddress,
+    pid: registry.pid,
+    path: "/decentrastore.node_registry.v1.NodeService/ReportStoredChunks",
+  },
+];
+const rates = new Map<string, number[]>();
+const costs = new Map<string, number[]>();
+const sent = new Int32Array(NODES);
+for (let round = 0; round < ROUNDS; round += 1) {
+  for (const { name, address, pid, path } of contenders) {
+    const sessions = await openSessions(
+      nodes.map((node) => ({
+        address,
+        ca: node.ca,
+        certificate: node.certificate,
+        privateKey: node.identity.privateKey,
+      })),
+    );
+    const cpuBefore = cpuMicrosOf(pid);
+    const { answers, ms } = await loadUnary(sessions, { path, message: nextMessage, parallel: PARALLEL }, times);
+    const cpu = ((cpuMicrosOf(pid) - cpuBefore) * times.runMs) / (times.runMs + times.warmMs) / answers;
+    for (const session of sessions) session.destroy();
+    rates.set(name, [...(rates.get(name) ?? []), (answers / ms) * 1_000]);
+    costs.set(name, [...(costs.get(name) ?? []), cpu]);
+    await pause(300);
+  }
+}
+const [bare = 0, ours = 0] = contenders.map(({ name }) => median(rates.get(name) ?? []));
+for (const { name } of contenders) {
+  process.stdout.write(
+    `${name}: ${Math.round(median(rates.get(name) ?? []))} a second, ${median(costs.get(name) ?? []).toFixed(0)} µs CPU\n`,
+  );
+}
+process.stdout.write(`one confirmation a call: ${(ours / bare).toFixed(2)} of the bare echo (goal: at least 0.5)\n`);
+if ([...sent].some((count, node) => count > (messages[node]?.length ?? 0))) {
+  process.stdout.write("some nodes ran out of chunks: the last calls confirmed nothing\n");
+}
+
+function nextMessage(connection: number): Uint8Array {
+  const own = messages[connection] ?? [];
+  const at = sent[connection] ?? 0;
+  sent[connection] = at + 1;
+  return own[at % own.length] ?? new Uint8Array();
+}
+
+/** Uploads whose chunks are assigned to three nodes each; answers the reports of each node. */
+async function seed(): Promise<Uint8Array[][]> {
+  const db = new pg.Client({ connectionString: kit.superuserUrl });
+  await db.connect();
+  const { rows } = await db.query("select id, encode(node_id, 'hex') as node_id from node_registry.storage_nodes");
+  const rowIds = nodes.map(({ nodeId }) => BigInt(rows.find((row) => row.node_id === nodeId)?.id ?? 0));
+  const reports: Uint8Array[][] = nodes.map(() => []);
+  for (let group = 0; group < NODES / 3; group += 1) {
+    const members = [3 * group, 3 * group + 1, 3 * group + 2];
+    const label = `report ${group}`;
+    await seedUploads(
+      db,
+      label,
+      UPLOADS / (NODES / 3),
+      members.map((member) => rowIds[member] ?? 0n),
+    );
+    for (let upload = 1; upload <= UPLOADS / (NODES / 3); upload += 1) {
+      for (let chunk = 1; chunk <= 1_000; chunk += 1) {
+        const chunkHash = createHash("sha256").update(`${label} ${upload} ${chunk}`).digest("hex");
+        const message = toBinary(
+          ReportStoredChunksRequestSchema,
+          create(ReportStoredChunksRequestSchema, { chunkHashes: [chunkHash] }),
+        );
+        for (const member of members) reports[member]?.push(message);
+      }
+    }
+  }
+  await db.end();
+  return reports;
+}
