@@ -17,10 +17,11 @@ import { postgresCpuMicros } from "./postgres-cpu.ts";
 
 // How many chunk.stored events per second become charges, from the stream to the committed ledger: spread over 100,000
 // users, all of one user, and, as the baseline of the same run, events that only pass the inbox.
-// Target: 15,000/s spread, and one user at least half of that.
+// Target: 15,000/s spread, and one user at least half of that. `--events=N` sets how many each kind gets.
 
 const users = 100_000;
-const total = 90_000;
+const eventsWord = process.argv.find((word) => word.startsWith("--events="));
+const total = Number(eventsWord?.slice("--events=".length) ?? 90_000);
 const nothing = z.strictObject({});
 
 await using kit = await createBenchKit();
