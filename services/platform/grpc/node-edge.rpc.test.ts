@@ -131,6 +131,15 @@ test("a node may not hold more connections than its share: its oldest one goes",
   await once(oldest.resume(), "close");
 });
 
+test("a certificate that expires while its connection is open is refused from then on", async () => {
+  await using running = await startTestService({ edgeServices: [whoami] });
+  const node = await running.ca.node({ validForMs: 2_500 });
+  using client = createTestGrpcClient(running.edgeAddress, { ca: running.ca.certificate, node });
+  await client.unary(heartbeat, {});
+  const reason = () => client.unary(heartbeat, {}).then(() => "admitted", reasonOf);
+  await expect.poll(reason, { timeout: 20_000, interval: 200 }).toBe("TOKEN_INVALID");
+});
+
 test("the registry can turn a node away that has a good certificate", async () => {
   const admit = () => {
     throw new RpcError({ code: Code.PermissionDenied, reason: "NODE_DISQUALIFIED", message: "disqualified" });
