@@ -63,7 +63,9 @@ export async function writeLeases(
     )
     update node_registry.node_leases l set
       holder = ${instanceId},
-      last_beat = beat.at,
+      -- A process that stood still writes late what another has overtaken; but a beat in the future is from before the
+      -- database's clock went back.
+      last_beat = case when l.last_beat <= node_registry.lease_clock() then greatest(l.last_beat, beat.at) else beat.at end,
       responsiveness = case when l.last_beat is null then l.responsiveness else
         least(1, greatest(0, 0.9 * l.responsiveness + 0.1 * least(1, ${1.5 * intervalMs} / greatest(1,
           extract(epoch from beat.at - l.last_beat)::float8 * 1000)))) end,

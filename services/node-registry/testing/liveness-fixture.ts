@@ -65,6 +65,6 @@ export async function expectAnswersAgain(nodes: readonly SimulatedNode[], timeou
 }
 
 /** Real processes have real clocks: nothing but waiting makes a lease pass for them. */
-export async function leasesPass(count: number): Promise<void> {
-  await delay(count * LEASE_MS);
+export async function leasesPass(count: number, leaseMs = LEASE_MS): Promise<void> {
+  await delay(count * leaseMs);
 }
