@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
-import { contradictions } from "../testing/chunk-truth.ts";
+import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
 import { followAvailability } from "./availability.worker.ts";
 
 test("replicas of a node that is gone stop being live, and are live again when it is back", async () => {
@@ -66,4 +66,5 @@ test("nodes that come and go while others report, lose and release leave every n
   await Promise.all([reporting, flapping]);
   await followAvailability(f.deps);
   expect(await contradictions(f.pool)).toEqual([]);
+  expect(await deadlocks(f.pool)).toBe(0n);
 });

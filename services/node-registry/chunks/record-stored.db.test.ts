@@ -5,7 +5,7 @@ import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newChunks, newHash } from "../testing/chunk-fixture.ts";
-import { contradictions } from "../testing/chunk-truth.ts";
+import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
 import { endDueUploads } from "./end-uploads.worker.ts";
 import { quorumOf } from "./quorum.ts";
 
@@ -51,6 +51,7 @@ test("reports from all nodes at once, three times over, on two processes, count 
   const completed = await eventsOf(f.pool, UploadCompletedSchema);
   expect(completed.map((event) => event.uploadId).sort()).toEqual(uploads.map((upload) => upload.uploadId).sort());
   expect(await contradictions(f.pool)).toEqual([]);
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("each wrong report hears why, and changes nothing", async () => {
@@ -114,6 +115,7 @@ test("expiry and reports that race agree: what was confirmed counts, what was ex
     expect(after?.chargedChunks).toBe(isComplete ? 30 : (after?.chunks.length ?? -1));
     expect(await contradictions(f.pool)).toEqual([]);
   }
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("release and reports that race leave neither a charge without a chunk nor a chunk without a charge", async () => {
@@ -134,6 +136,7 @@ test("release and reports that race leave neither a charge without a chunk nor a
     const usage = await f.chunks.getUserUsage(upload);
     expect(usage).toMatchObject({ chargedChunks: 5, chargedBytes: 5_000n });
   }
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("usage and outbox position are of one instant, however many reports and releases run", async () => {
@@ -153,6 +156,7 @@ test("usage and outbox position are of one instant, however many reports and rel
     expect(await chargedUpTo(f, upload.userId, outboxPosition)).toBe(chargedBytes);
   }
   expect(await contradictions(f.pool)).toEqual([]);
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("the position is that of an event which user-quota consumes, whatever happens to nodes later", async () => {

@@ -8,7 +8,7 @@ import { readBusyNodes } from "../chunks/holdings.store.ts";
 import type { NodeCommands } from "../chunks/node-commands.ts";
 import { compareDigests, type LoadedDeletions, loadDeletions } from "../chunks/node-commands.worker.ts";
 import { onUserDeleted } from "../chunks/on-user-deleted.event.ts";
-import { exchangeForGoneNodes } from "./exchange.worker.ts";
+import { type ExchangePauses, exchangeForGoneNodes } from "./exchange.worker.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
 import { sweepPlacements } from "./upload-sweeper.worker.ts";
 import { purgeDeletedUsers } from "./user-purge.worker.ts";
@@ -32,12 +32,13 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
   const stop = new AbortController();
   const ending = AbortSignal.any([signal, stop.signal]);
   const changed = new Set<bigint>();
+  const pauses: ExchangePauses = new Map();
   deps.view.onPut((node) => changed.add(node.rowId));
   const lead = (name: string, work: (signal: AbortSignal) => Promise<void>) =>
     runAsLeader({ ...deps, schema: SCHEMA, name, signal: ending, work: (lease) => work(lease.signal) });
   const loops = [
     followBusyNodes(deps, ending),
-    lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps))),
+    lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps, pauses))),
     lead("chunk-availability", (led) => followNodes(deps, led, changed)),
   ];
   const consumer = startConsumer({
@@ -57,10 +58,10 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
   };
 }
 
-async function sweep(deps: WorkerDeps): Promise<boolean> {
+async function sweep(deps: WorkerDeps, pauses: ExchangePauses): Promise<boolean> {
   const isMoreToEnd = await endDueUploads(deps);
   const isMoreToSweep = await sweepPlacements(deps);
-  await exchangeForGoneNodes(deps);
+  await exchangeForGoneNodes(deps, pauses);
   await purgeDeletedUsers(deps);
   return isMoreToEnd || isMoreToSweep;
 }

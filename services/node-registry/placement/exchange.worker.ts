@@ -6,16 +6,33 @@ import type { PlacementDeps } from "./place-chunks.rpc.ts";
 
 const BATCH = 200;
 
+/** Nodes that had nothing to exchange, or nowhere to exchange it to, by storage_nodes.id: not looked at before then. */
+export type ExchangePauses = Map<bigint, { readonly untilMs: number; readonly pauseMs: number }>;
+
+const FIRST_PAUSE_MS = 5_000;
+const LONGEST_PAUSE_MS = 600_000;
+
 /**
  * Gives the unconfirmed assignments of nodes that are gone to others, as long as an upload waits for them: clients learn
- * of it by repeating PlaceChunks. What finds no other node stays, and is tried again in the next round.
+ * of it by repeating PlaceChunks. What finds no other node stays, and is tried again, ever more rarely: each try reads
+ * through what the node holds.
  */
-export async function exchangeForGoneNodes(deps: PlacementDeps): Promise<number> {
+export async function exchangeForGoneNodes(deps: PlacementDeps, pauses: ExchangePauses = new Map()): Promise<number> {
   let exchanged = 0;
+  const nowMs = deps.clock.monotonicMs();
   for (const { node_id: rowId, assigned_bytes: bytes } of await readBusyNodes(deps.pool)) {
     const node = deps.view.nodeByRowId(rowId);
     const isGone = node === undefined || node.liveness === "offline" || GONE_STATES.has(node.state);
-    if (bytes > 0n && isGone) exchanged += await exchangeNode(deps, rowId);
+    if (!isGone || bytes === 0n) {
+      pauses.delete(rowId);
+      continue;
+    }
+    const pause = pauses.get(rowId);
+    if (pause !== undefined && nowMs < pause.untilMs) continue;
+    const count = await exchangeNode(deps, rowId);
+    exchanged += count;
+    const pauseMs = count > 0 ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, 2 * (pause?.pauseMs ?? FIRST_PAUSE_MS));
+    pauses.set(rowId, { untilMs: nowMs + pauseMs, pauseMs });
   }
   return exchanged;
 }

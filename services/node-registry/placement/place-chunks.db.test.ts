@@ -7,7 +7,7 @@ import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { insertDeletedUsers } from "../chunks/deleted-users.store.ts";
 import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
-import { contradictions } from "../testing/chunk-truth.ts";
+import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
 
 async function reasonOf(call: Promise<unknown>): Promise<string> {
   const failure = await call.then(
@@ -61,6 +61,7 @@ test("calls of the same upload at the same time on two processes get the same as
     expect(f.quota.held(upload.userId)).toBe(20_000n);
   }
   expect(await contradictions(f.pool)).toEqual([]);
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("of two contents under one upload_id one is placed and the other refused", async () => {
@@ -99,6 +100,7 @@ test("the same new hash placed by two users at once belongs to one of them, and 
     expect(f.quota.held(winner.userId)).toBe(winner.bytes);
   }
   expect(await contradictions(f.pool)).toEqual([]);
+  expect(await deadlocks(f.pool)).toBe(0n);
 });
 
 test("the same new hash in several uploads of one user at once is reserved and assigned once", async () => {

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Pool } from "#platform/postgres/pool.ts";
-import { sql } from "#platform/postgres/sql.ts";
+import { sql, zInt8 } from "#platform/postgres/sql.ts";
 
 /**
  * Every running figure compared with what the rows themselves say; the answer lists the contradictions, so a test expects
@@ -91,4 +91,14 @@ export async function contradictions(pool: Pool): Promise<readonly string[]> {
     select 'a replica and its deletion ' || encode(s.chunk_hash, 'hex')
     from node_registry.chunk_storage s
     join node_registry.chunk_deletions d on d.chunk_hash = s.chunk_hash and d.node_id = s.node_id`);
+}
+
+/**
+ * How many deadlocks the database has had to break. Slonik repeats the transactions that lose, so nobody else would
+ * notice that rows are locked in the wrong order.
+ */
+export async function deadlocks(pool: Pool): Promise<bigint> {
+  await pool.query(sql.unsafe`select pg_stat_clear_snapshot()`);
+  return pool.oneFirst(sql.type(z.strictObject({ deadlocks: zInt8 }))`
+    select deadlocks from pg_stat_database where datname = current_database()`);
 }
