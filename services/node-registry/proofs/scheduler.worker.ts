@@ -38,7 +38,6 @@ export async function runScheduler(deps: ProofDeps, signal: AbortSignal): Promis
 }
 
 export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStale: boolean): Promise<void> {
-  deps.board.forgetSilent(deps.leaseTtlMs);
   // With everything asked for there is nothing to query, and an outage would go unnoticed while windows run.
   if (deps.board.openCount() > 0) await assertReachable(deps.pool);
   await readUnread(deps);
@@ -46,7 +45,10 @@ export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStal
   await deps.settle(
     overdue.map(({ commandId, nodeRowId }) => ({ commandId, nodeRowId, outcome: { kind: "timed_out" } })),
   );
-  if (looksForStale) await withdrawStale(deps);
+  if (looksForStale) {
+    deps.board.forgetSilent(deps.leaseTtlMs);
+    await withdrawStale(deps);
+  }
   await askForDue(deps, budget);
 }
 

@@ -4,7 +4,7 @@ import type { ChunkFixture } from "../testing/chunk-fixture.ts";
 import { createProofFixture, type ProofFixture, type StoredChunk } from "../testing/proof-fixture.ts";
 import { countRows, eventsAbout, replicasOf } from "../testing/proof-queries.ts";
 import { createFetchBoard } from "./fetch-board.worker.ts";
-import { planOnce } from "./planner.worker.ts";
+import { newWalk, planOnce } from "./planner.worker.ts";
 
 const HOUR = 3_600_000;
 
@@ -14,7 +14,7 @@ function repairOf(fixture: ChunkFixture) {
   const board = createFetchBoard(deps);
   return {
     round: async () => {
-      while (await planOnce(deps, { after: undefined, rounds: 0 }));
+      while (await planOnce(deps, newWalk()));
       await board.refresh();
     },
     /** What every node is told to fetch. */

@@ -14,10 +14,18 @@ const CHUNKS_PER_TRANSACTION = 100;
 // The walk through the list begins anew after so many rounds, so that what became urgent meanwhile does not wait.
 const ROUNDS_PER_WALK = 10;
 
-/** Where the walk through the list of under-replicated chunks is. */
+// Looking for departed nodes goes through all of them (100,000: some tens of milliseconds).
+const DEPARTURES_MS = 10_000;
+
+/** Where the walk through the list of under-replicated chunks is, and when to look for departed nodes again. */
 export interface Walk {
   after: UrgencyCursor | undefined;
   rounds: number;
+  departuresAtMs: number;
+}
+
+export function newWalk(): Walk {
+  return { after: undefined, rounds: 0, departuresAtMs: Number.NEGATIVE_INFINITY };
 }
 
 /** Plans repairs in one process at a time. A successor finds everything in the database, and goes on. */
@@ -28,7 +36,7 @@ export async function runPlanner(deps: RepairDeps, signal: AbortSignal): Promise
     name: "repair-planner",
     signal,
     work: async (lease) => {
-      const walk: Walk = { after: undefined, rounds: 0 };
+      const walk = newWalk();
       while (!lease.signal.aborted && lease.isHeld()) {
         try {
           if (await planOnce(deps, walk)) continue;
@@ -43,7 +51,11 @@ export async function runPlanner(deps: RepairDeps, signal: AbortSignal): Promise
 
 /** One round; true while replicas of departed nodes are still to be counted. */
 export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
-  const isMore = await recordDepartures(deps);
+  const nowMs = deps.clock.monotonicMs();
+  const isMore = nowMs >= walk.departuresAtMs && (await recordDepartures(deps));
+  if (!isMore && nowMs >= walk.departuresAtMs) {
+    walk.departuresAtMs = nowMs + Math.min(DEPARTURES_MS, deps.config.REPAIR_OFFLINE_AFTER / 10);
+  }
   const repairs = await readRepairs(deps.pool);
   const ended = sortOutRepairs(deps, repairs);
   await endRepairs(deps, ended);

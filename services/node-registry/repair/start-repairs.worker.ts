@@ -26,7 +26,8 @@ interface Plan {
 
 /**
  * Chooses nodes for what is missing of these chunks and assigns it to them, in one transaction and under the chunks'
- * locks: whatever was planned before, only what is still missing now is assigned. `fetching` counts what nodes have under way: each gets up to its budget.
+ * locks: whatever was planned before, only what is still missing now is assigned. `fetching` counts what nodes have
+ * under way: each gets up to its budget.
  */
 export async function startRepairs(
   deps: RepairDeps,
@@ -41,8 +42,14 @@ export async function startRepairs(
     const { plans, stuck } = await planRepairs(deps, tx, locked, busyNodes);
     const placement = deps.placer.place(plans.map((plan) => plan.request));
     const chosen = plans.map((plan) => ({ plan, nodes: placement?.nodes.get(plan.chunk.chunkHash) ?? [] }));
+    const taken = new Map(fetching);
     const started = chosen.flatMap(({ plan, nodes }) =>
-      nodes.map((nodeRowId) => toRepair(deps, plan.chunk, nodeRowId)),
+      nodes.flatMap((nodeRowId) => {
+        const count = taken.get(nodeRowId) ?? 0;
+        taken.set(nodeRowId, count + 1);
+        // Beyond its budget within this very batch: the next round chooses again.
+        return count < budget ? [toRepair(deps, plan.chunk, nodeRowId)] : [];
+      }),
     );
     const blocks = new Map(plans.map((plan) => [plan.chunk.chunkHash, plan.blockIndex]));
     await assign(deps, tx, started, blocks);
