@@ -4,7 +4,7 @@ import { createLogger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { openPool } from "#platform/postgres/pool.ts";
 import { systemClock } from "#platform/time/clock.ts";
-import type { AuthoritiesDeps } from "./enrollment/authorities.ts";
+import type { AuthoritiesDeps } from "./enrollment/authorities.worker.ts";
 
 const { DATABASE_URL } = databaseConfigShape("node-registry");
 const { KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS } = serviceConfigShape("node-registry");

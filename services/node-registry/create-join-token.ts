@@ -2,8 +2,8 @@ import { Command } from "commander";
 import { z } from "zod";
 import { duration, integer } from "#platform/config/types.ts";
 import { runCommand } from "./command.ts";
-import { openAuthorities } from "./enrollment/authorities.ts";
-import { issueJoinToken } from "./enrollment/issue-join-token.ts";
+import { openAuthorities } from "./enrollment/authorities.worker.ts";
+import { issueJoinToken } from "./enrollment/issue-join-token.worker.ts";
 
 const command = new Command("node-registry:create-join-token")
   .description("Makes a join token for storage nodes with DATABASE_URL and KEY_ENCRYPTION_KEY of the node-registry.")

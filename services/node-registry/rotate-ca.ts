@@ -1,6 +1,6 @@
 import { Command } from "commander";
 import { runCommand } from "./command.ts";
-import { openAuthorities } from "./enrollment/authorities.ts";
+import { openAuthorities } from "./enrollment/authorities.worker.ts";
 import { announceAuthority } from "./enrollment/rotation.worker.ts";
 
 new Command("node-registry:rotate-ca")

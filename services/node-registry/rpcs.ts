@@ -17,7 +17,7 @@ import { revokeJoinToken } from "./enrollment/revoke-join-token.rpc.ts";
 import { explainNode } from "./liveness/explain-node.rpc.ts";
 import { getNetworkStats } from "./liveness/get-network-stats.rpc.ts";
 import { heartbeat } from "./liveness/heartbeat.rpc.ts";
-import type { HeartbeatDeps } from "./liveness/heartbeats.ts";
+import type { HeartbeatDeps } from "./liveness/heartbeats.worker.ts";
 import { resumeSweep } from "./liveness/resume-sweep.rpc.ts";
 import { streamHeartbeats } from "./liveness/stream-heartbeats.rpc.ts";
 import type { ProofRooms } from "./proof-rooms.ts";

@@ -1,7 +1,7 @@
 import type { MethodImpl } from "@connectrpc/connect";
 import type { NodeService, ReportBucketRequest } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { type Check, validate } from "#platform/rpc/validate.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import type { NodeCommands } from "./node-commands.ts";
 import { type Replica, readPairs, readReplicasOfNode } from "./replicas.store.ts";
 import type { StoredOutcome } from "./report-outcomes.ts";

@@ -3,7 +3,7 @@ import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_servi
 import { overloaded } from "#platform/rpc/errors.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { digestFromBytes } from "./chunk-digest.ts";
 import type { NodeCommands } from "./node-commands.ts";
 import { sumBuckets } from "./replicas.store.ts";

@@ -5,7 +5,7 @@ import { transact } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { ChunkHooks, Deps } from "../deps.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { checkHashes } from "./check-hashes.ts";
 import { lockChunks } from "./chunks.store.ts";
 import { confirmDeletions } from "./deletions.store.ts";

@@ -4,7 +4,7 @@ import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_servi
 import { transact } from "#platform/outbox/outbox.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { ChunkHooks, Deps } from "../deps.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { checkHashes } from "./check-hashes.ts";
 import { recordLosses } from "./record-losses.worker.ts";
 

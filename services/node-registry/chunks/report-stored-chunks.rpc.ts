@@ -6,7 +6,7 @@ import {
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { checkHashes } from "./check-hashes.ts";
 import type { NamedReport } from "./record-stored.worker.ts";
 import type { StoredOutcome } from "./report-outcomes.ts";

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import { hexBytes, instant, sql, zInstant, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { NodeStateName } from "./network-view.ts";
-import { zNodeState } from "./node-rows.ts";
+import { zNodeState } from "./node-rows.store.ts";
 
 const zLockedNode = z.strictObject({
   row_id: zInt8,

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { hexBytes, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { NodeRecord } from "./node-record.ts";
-import { fromNodeRow, nodeColumns, zNodeRow } from "./node-rows.ts";
+import { fromNodeRow, nodeColumns, zNodeRow } from "./node-rows.store.ts";
 
 export async function findNodeRecord(db: Connection, nodeId: string): Promise<NodeRecord | undefined> {
   const row = await db.maybeOne(sql.type(zNodeRow)`

@@ -10,7 +10,7 @@ import { fromTimestamp } from "#platform/rpc/time.ts";
 import { type Check, validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
 import { nodeNotFound, registryError } from "../errors.ts";
-import { changeState } from "./change-state.ts";
+import { changeState } from "./change-state.worker.ts";
 import { fromProtoNodeState, toProtoNode } from "./node-record.ts";
 
 export function setNodeState(deps: Deps): MethodImpl<typeof NodeDirectoryService.method.setNodeState> {

@@ -3,9 +3,9 @@ import type { Logger } from "#platform/log/logger.ts";
 import { type Outbox, transact } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import { changeState } from "./change-state.ts";
+import { changeState } from "./change-state.worker.ts";
 import { compactChanges, recordNodeChanges } from "./changes.store.ts";
-import { KEPT_CHANGES } from "./directory.ts";
+import { KEPT_CHANGES } from "./directory.worker.ts";
 import { endProbation, pruneNodeHistory, selectEndedMaintenance } from "./node-state.store.ts";
 import type { NodeTable } from "./node-table.ts";
 

@@ -8,7 +8,7 @@ import { userCallerOf } from "#platform/rpc/caller.ts";
 import { fromDuration, toTimestamp } from "#platform/rpc/time.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { EnrollmentDeps } from "./enrollment-deps.ts";
-import { issueJoinToken } from "./issue-join-token.ts";
+import { issueJoinToken } from "./issue-join-token.worker.ts";
 
 const DEFAULT_TTL_MS = 24 * 3_600_000;
 const MAX_TTL_MS = 365 * 24 * 3_600_000;

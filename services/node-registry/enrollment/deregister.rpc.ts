@@ -3,8 +3,8 @@ import { Code, type MethodImpl } from "@connectrpc/connect";
 import { DeregisterResponseSchema, type NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { nodeIdOf } from "#platform/rpc/caller.ts";
 import type { Deps } from "../deps.ts";
-import { assertAdmitted, findNode } from "../directory/calling-node.ts";
-import { changeState } from "../directory/change-state.ts";
+import { assertAdmitted, findNode } from "../directory/calling-node.worker.ts";
+import { changeState } from "../directory/change-state.worker.ts";
 import { toProtoNode } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 

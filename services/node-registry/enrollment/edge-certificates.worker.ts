@@ -1,7 +1,7 @@
 import type { EdgeCertificates } from "#platform/grpc/node-edge.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { Authorities } from "./authorities.ts";
+import type { Authorities } from "./authorities.worker.ts";
 import { issueServerCertificate } from "./certificates.ts";
 
 const SERVER_TTL_MS = 30 * 86_400_000;

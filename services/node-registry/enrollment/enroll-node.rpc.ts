@@ -15,7 +15,7 @@ import { toProtoNode } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import { type CertificateRequest, issueNodeCertificate } from "./certificates.ts";
 import { checkedCertificateRequest } from "./checked-certificate-request.ts";
-import { enrollInTransaction } from "./enroll.ts";
+import { enrollInTransaction } from "./enroll.worker.ts";
 import type { Enrollment } from "./enrolled-nodes.store.ts";
 import type { EnrollmentDeps } from "./enrollment-deps.ts";
 import { parseJoinToken } from "./join-token.ts";

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { hexBytes, instant, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { NodeStateName } from "../directory/network-view.ts";
-import { zNodeState } from "../directory/node-rows.ts";
+import { zNodeState } from "../directory/node-rows.store.ts";
 
 export interface Enrollment {
   readonly nodeId: string;

@@ -6,7 +6,7 @@ import {
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { invalidArgument } from "#platform/rpc/errors.ts";
 import { validate } from "#platform/rpc/validate.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { recordNodeChanges } from "../directory/changes.store.ts";
 import { issueNodeCertificate } from "./certificates.ts";
 import { checkedCertificateRequest } from "./checked-certificate-request.ts";

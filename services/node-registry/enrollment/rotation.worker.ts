@@ -3,7 +3,7 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { activateAnnounced, retireUnused, selectAuthorities } from "./authorities.store.ts";
-import { type AuthoritiesDeps, createStoredAuthority } from "./authorities.ts";
+import { type AuthoritiesDeps, createStoredAuthority } from "./authorities.worker.ts";
 
 /** An authority is replaced when it has less than this to live: long enough for every node to renew many times. */
 const REPLACE_BEFORE_MS = 365 * 86_400_000;

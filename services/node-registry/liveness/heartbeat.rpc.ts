@@ -8,11 +8,11 @@ import {
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
-import { callingNode, knownCallingNode } from "../directory/calling-node.ts";
+import { callingNode, knownCallingNode } from "../directory/calling-node.worker.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import { type Answers, createAnswers } from "./answers.ts";
 import type { FoldedBeat } from "./beat.ts";
-import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.ts";
+import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.worker.ts";
 import type { BeatSource } from "./lease-writer.worker.ts";
 import { createRateGuard, type RateGuard } from "./rate-guard.ts";
 

@@ -8,7 +8,7 @@ import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import { type BeatFigures, type FoldedBeat, foldBeat, mergeBeats, newBeat } from "./beat.ts";
-import { changeLiveness } from "./change-liveness.ts";
+import { changeLiveness } from "./change-liveness.worker.ts";
 import { type LeaseWrite, lockReturningLeases, type WrittenLease, writeLeases } from "./leases.store.ts";
 import { backOnline } from "./liveness.ts";
 import { publishHeartbeat } from "./node-heartbeat.event.ts";

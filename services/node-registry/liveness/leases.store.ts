@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import { boolArray, byteaArray, int8Array, sql, textArray, zInstant, zInt8 } from "#platform/postgres/sql.ts";
-import { zLiveness, zNodeState } from "../directory/node-rows.ts";
+import { zLiveness, zNodeState } from "../directory/node-rows.store.ts";
 
 export interface LeaseWrite {
   readonly rowId: bigint;

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { sql, zInt8 } from "#platform/postgres/sql.ts";
-import { zLiveness, zNodeState } from "../directory/node-rows.ts";
+import { zLiveness, zNodeState } from "../directory/node-rows.store.ts";
 
 const isPresent = sql.fragment`n.state not in ('disqualified', 'deregistered')`;
 

@@ -3,7 +3,7 @@ import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import type { FoldedBeat } from "./beat.ts";
-import type { EpochClaims } from "./epoch-claims.ts";
+import type { EpochClaims } from "./epoch-claims.worker.ts";
 import type { BeatSource } from "./lease-writer.worker.ts";
 import { createRateGuard, type RateGuard } from "./rate-guard.ts";
 

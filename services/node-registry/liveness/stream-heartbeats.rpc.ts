@@ -8,9 +8,9 @@ import {
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { type Answers, createAnswers } from "./answers.ts";
-import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.ts";
+import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.worker.ts";
 import type { NodeStream } from "./node-streams.ts";
 
 type Result = IteratorResult<StreamHeartbeatsResponse, undefined>;

@@ -7,7 +7,7 @@ import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import { isMassFailure, type Overdue } from "./brake.ts";
-import { changeLiveness } from "./change-liveness.ts";
+import { changeLiveness } from "./change-liveness.worker.ts";
 import { findLateInstances } from "./instances.store.ts";
 import { silent } from "./liveness.ts";
 import {

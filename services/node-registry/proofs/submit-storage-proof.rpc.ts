@@ -1,7 +1,7 @@
 import { Code, type MethodImpl } from "@connectrpc/connect";
 import type { NodeService, SubmitStorageProofRequest } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { type Check, validate } from "#platform/rpc/validate.ts";
-import { callingNode } from "../directory/calling-node.ts";
+import { callingNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
 import { judgeAnswer, MAX_WHOLE_CHUNK_BYTES, type Outcome, type ProofAnswer } from "./challenge.ts";
 import { findChallenge } from "./challenges.store.ts";

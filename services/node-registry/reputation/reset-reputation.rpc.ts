@@ -5,7 +5,7 @@ import type { Pool } from "#platform/postgres/pool.ts";
 import { userCallerOf } from "#platform/rpc/caller.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import { findNode } from "../directory/calling-node.ts";
+import { findNode } from "../directory/calling-node.worker.ts";
 import { toProtoNode } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import { registryError } from "../errors.ts";

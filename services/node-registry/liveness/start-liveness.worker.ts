@@ -1,9 +1,9 @@
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Gate } from "#platform/postgres/gate.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
-import type { Authorities } from "../enrollment/authorities.ts";
-import { createEpochClaims } from "./epoch-claims.ts";
-import type { HeartbeatDeps } from "./heartbeats.ts";
+import type { Authorities } from "../enrollment/authorities.worker.ts";
+import { createEpochClaims } from "./epoch-claims.worker.ts";
+import type { HeartbeatDeps } from "./heartbeats.worker.ts";
 import { startInstance } from "./instance.worker.ts";
 import { startLeaseWriter } from "./lease-writer.worker.ts";
 import { createNodeStreams } from "./node-streams.ts";

@@ -1,5 +1,5 @@
 import type { EdgeCertificates } from "#platform/grpc/node-edge.ts";
-import type { AuthoritiesDeps } from "./authorities.ts";
+import type { AuthoritiesDeps } from "./authorities.worker.ts";
 import { type EdgeCertificatesDeps, keepEdgeCertificates, type ServerCertificate } from "./edge-certificates.worker.ts";
 import { type RotationTimes, startRotation } from "./rotation.worker.ts";
 

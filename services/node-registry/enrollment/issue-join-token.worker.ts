@@ -1,6 +1,6 @@
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { Authorities } from "./authorities.ts";
+import type { Authorities } from "./authorities.worker.ts";
 import { createJoinTokenText } from "./join-token.ts";
 import { insertJoinToken } from "./join-tokens.store.ts";
 
