@@ -13,8 +13,8 @@ import type { NodeRecord } from "../directory/node-record.ts";
 import { type Answers, createAnswers } from "./answers.ts";
 import type { FoldedBeat } from "./beat.ts";
 import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.worker.ts";
-import type { BeatSource } from "./lease-writer.worker.ts";
 import { createRateGuard, type RateGuard } from "./rate-guard.ts";
+import type { BeatSource } from "./write-beats.worker.ts";
 
 /**
  * A sign of life without a stream: it belongs to no epoch and always renews the lease. Answered without a promise where

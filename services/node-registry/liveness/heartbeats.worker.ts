@@ -10,10 +10,11 @@ import { type NodeRecord, toProtoNodeState } from "../directory/node-record.ts";
 import { isProfileChange, setProfile } from "../directory/set-profile.worker.ts";
 import { registryError } from "../errors.ts";
 import { checkHeartbeat, type HeartbeatFields } from "./heartbeat-request.ts";
-import type { BeatSource, LeaseWriter } from "./lease-writer.worker.ts";
+import type { LeaseWriter } from "./lease-writer.worker.ts";
 import type { NodeStreams } from "./node-streams.ts";
 import { type OwnCommandsDeps, ownCommands } from "./own-commands.ts";
 import { createProfileGuard, type ProfileGuard, type RateGuard } from "./rate-guard.ts";
+import type { BeatSource } from "./write-beats.worker.ts";
 
 const MAX_COMMANDS = 16;
 const JITTER = 0.1;

@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { type ClientHttp2Session, connect, constants } from "node:http2";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openBeats } from "../testing/beat-stream.ts";
 import type { TestNode } from "../testing/registry-clients.ts";
 import { type RegistryProcess, serveKeySet, startRegistryProcess } from "../testing/registry-process.ts";
@@ -58,6 +58,12 @@ async function undisturbed(work: (node: TestNode) => Promise<void>): Promise<voi
   await attack;
   expect(await stream.exchange(beat(99))).not.toHaveProperty("code");
   expect(residentBytes() - before).toBeLessThan(150e6);
+  // Once it behaves, the hostile node is served as well: nothing of what it opened is left behind.
+  using again = hostile.connect();
+  await vi.waitFor(async () => expect(await openBeats(again).exchange(beat(1))).not.toHaveProperty("code"), {
+    timeout: 10_000,
+    interval: 500,
+  });
 }
 
 function residentBytes(): number {

@@ -4,8 +4,8 @@ import type { NodeRecord } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import type { FoldedBeat } from "./beat.ts";
 import type { EpochClaims } from "./epoch-claims.worker.ts";
-import type { BeatSource } from "./lease-writer.worker.ts";
 import { createRateGuard, type RateGuard } from "./rate-guard.ts";
+import type { BeatSource } from "./write-beats.worker.ts";
 
 const OPEN_BURST = 20;
 const OPENS_PER_SECOND = 1;
@@ -51,39 +51,23 @@ export function createNodeStreams(deps: {
   let open = 0;
   let opened = 0;
 
-  function entryOf(rowId: bigint): NodeEntry {
-    const nowMs = deps.clock.monotonicMs();
-    const known = nodes.get(rowId);
-    const entry = known ?? { streams: new Set(), tokens: OPEN_BURST, refilledAtMs: nowMs };
-    if (known === undefined) nodes.set(rowId, entry);
-    const refill = ((nowMs - entry.refilledAtMs) / 1_000) * OPENS_PER_SECOND;
-    entry.tokens = Math.min(OPEN_BURST, entry.tokens + refill);
-    entry.refilledAtMs = nowMs;
+  function admit(rowId: bigint): NodeEntry {
+    const entry = nodes.get(rowId) ?? {
+      streams: new Set(),
+      tokens: OPEN_BURST,
+      refilledAtMs: deps.clock.monotonicMs(),
+    };
+    nodes.set(rowId, entry);
+    refill(entry, deps.clock.monotonicMs());
+    if (entry.streams.size >= deps.maxPerNode || entry.tokens < 1) throw tooMany(deps.maxPerNode);
+    entry.tokens -= 1;
     return entry;
-  }
-
-  function admit(entry: NodeEntry): void {
-    if (entry.streams.size < deps.maxPerNode && entry.tokens >= 1) {
-      entry.tokens -= 1;
-      return;
-    }
-    throw registryError(
-      Code.ResourceExhausted,
-      "TOO_MANY_STREAMS",
-      `a node may have ${deps.maxPerNode} heartbeat streams open and open ${OPENS_PER_SECOND} per second`,
-      { retryAfterMs: 5_000 },
-    );
   }
 
   return {
     count: () => open,
     open: (node, peerNetwork) => {
-      const entry = entryOf(node.rowId);
-      admit(entry);
-      const end = (stream: Stream) => {
-        stream.ended ??= supersededError();
-        stream.onEnd?.(stream.ended);
-      };
+      const entry = admit(node.rowId);
       opened += 1;
       const stream: Stream = {
         order: opened,
@@ -98,10 +82,7 @@ export function createNodeStreams(deps: {
         claim: async () => {
           const epoch = await deps.claims.claim(node.rowId);
           stream.epoch = epoch;
-          for (const other of entry.streams) {
-            // One that has not claimed yet may be newer, and is then about to take over from this one.
-            if (other.epoch === null ? other.order < stream.order : other.epoch < epoch) end(other);
-          }
+          endOlder(entry.streams, stream.order, epoch);
         },
         close: () => {
           if (!entry.streams.delete(stream)) return;
@@ -117,4 +98,28 @@ export function createNodeStreams(deps: {
 
 function supersededError(): Error {
   return registryError(Code.Aborted, "STREAM_SUPERSEDED", "a newer heartbeat stream of this node has taken over");
+}
+
+function end(stream: Stream): void {
+  stream.ended ??= supersededError();
+  stream.onEnd?.(stream.ended);
+}
+
+/** One that has not claimed yet may be newer, and is then about to take over itself. */
+function endOlder(streams: Iterable<Stream>, order: number, epoch: bigint): void {
+  for (const other of streams) if (other.epoch === null ? other.order < order : other.epoch < epoch) end(other);
+}
+
+function refill(entry: NodeEntry, nowMs: number): void {
+  entry.tokens = Math.min(OPEN_BURST, entry.tokens + ((nowMs - entry.refilledAtMs) / 1_000) * OPENS_PER_SECOND);
+  entry.refilledAtMs = nowMs;
+}
+
+function tooMany(maxPerNode: number): Error {
+  return registryError(
+    Code.ResourceExhausted,
+    "TOO_MANY_STREAMS",
+    `a node may have ${maxPerNode} heartbeat streams open and open ${OPENS_PER_SECOND} per second`,
+    { retryAfterMs: 5_000 },
+  );
 }

@@ -33,6 +33,12 @@ function createExchange(
   const inner = requests[Symbol.asyncIterator]();
   let stream: NodeStream | undefined;
   let answers: Answers<StreamHeartbeatsResponse> | undefined;
+  let isOver = false;
+
+  function close(): void {
+    isOver = true;
+    stream?.close();
+  }
 
   async function begin(request: StreamHeartbeatsRequest): Promise<Result> {
     const node = await callingNode(deps, context);
@@ -40,35 +46,26 @@ function createExchange(
     answers = createAnswers(deps.clock, node, () =>
       create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, node)),
     );
+    // The client may have gone while its node was looked up: nobody would close the stream any more.
+    if (isOver) stream.close();
     await stream.claim();
-    return answer(request, stream, answers);
-  }
-
-  /** A promise only where there is something to wait for. */
-  function answer(
-    request: StreamHeartbeatsRequest,
-    from: NodeStream,
-    to: Answers<StreamHeartbeatsResponse>,
-  ): Result | Promise<Result> {
-    const storing = acceptHeartbeat(deps, from, request);
-    if (from.ended !== undefined) throw from.ended;
-    return storing === undefined ? resultOf(to.next()) : storing.then(() => resultOf(to.next()));
+    return answer(deps, request, stream, answers);
   }
 
   function take(result: IteratorResult<StreamHeartbeatsRequest, undefined>): Result | Promise<Result> {
     if (result.done) {
-      stream?.close();
+      close();
       return { done: true, value: undefined };
     }
     if (stream === undefined || answers === undefined) return begin(result.value);
-    return answer(result.value, stream, answers);
+    return answer(deps, result.value, stream, answers);
   }
 
   return {
     next: () =>
       new Promise<Result>((resolve, reject) => {
         const fail = (error: unknown) => {
-          stream?.close();
+          close();
           reject(error);
         };
         if (stream?.ended !== undefined) return fail(stream.ended);
@@ -85,11 +82,23 @@ function createExchange(
         }, fail);
       }),
     return: async () => {
-      stream?.close();
+      close();
       await inner.return?.();
       return { done: true, value: undefined };
     },
   };
+}
+
+/** A promise only where there is something to wait for. */
+function answer(
+  deps: HeartbeatDeps,
+  request: StreamHeartbeatsRequest,
+  stream: NodeStream,
+  answers: Answers<StreamHeartbeatsResponse>,
+): Result | Promise<Result> {
+  const storing = acceptHeartbeat(deps, stream, request);
+  if (stream.ended !== undefined) throw stream.ended;
+  return storing === undefined ? resultOf(answers.next()) : storing.then(() => resultOf(answers.next()));
 }
 
 function resultOf(value: StreamHeartbeatsResponse): Result {
