@@ -83,13 +83,16 @@ export async function claimDue(
       case when d.chunk_hash is null then encode(c.proof_root, 'hex') end as proof_root,
       k.failure as strike
     from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
-    join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
+    cross join lateral (
+      select r.node_id, r.chunk_hash, r.stored_at
+      from node_registry.chunk_storage r
+      where r.chunk_hash = asked.chunk_hash and r.node_id = asked.node_id and r.next_proof_at <= ${instant(now)}
+      for no key update skip locked
+    ) as s
     join node_registry.chunks c on c.chunk_hash = s.chunk_hash
     left join node_registry.doubted_proof_roots d on d.chunk_hash = c.chunk_hash and d.generation = c.generation
     left join node_registry.proof_strikes k
-      on k.chunk_hash = s.chunk_hash and k.node_id = s.node_id and k.generation = c.generation
-    where s.next_proof_at <= ${instant(now)}
-    for no key update of s skip locked`);
+      on k.chunk_hash = s.chunk_hash and k.node_id = s.node_id and k.generation = c.generation`);
   return rows.map((row) => ({
     nodeRowId: row.node_id,
     chunkHash: row.chunk_hash,
@@ -126,6 +129,10 @@ export async function markVerified(
   );
 }
 
+/**
+ * The lateral locks make sure of one look into the index per replica: left to choose, the planner counts one look into
+ * each partition, and reads the whole table instead (a thousand of 300,000 replicas: 2.5 times the processor time).
+ */
 async function writeReplicas(
   tx: Transaction,
   replicas: readonly Rescheduled[],
@@ -133,13 +140,19 @@ async function writeReplicas(
 ) {
   const rows = await tx.any(sql.type(z.strictObject({ node_id: zInt8, chunk_hash: zHash, counts: z.boolean() }))`
     with asked as materialized (
-      select s.chunk_hash, s.node_id, asked.next_proof_at
-      from unnest(
-        ${hashesOf(replicas)}, ${nodesOf(replicas)}, ${instantArray(replicas.map((replica) => replica.nextProofAt))}
-      ) as asked (chunk_hash, node_id, next_proof_at)
-      join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.node_id = asked.node_id
-      order by s.chunk_hash, s.node_id
-      for no key update of s
+      select s.chunk_hash, s.node_id, sorted.next_proof_at
+      from (
+        select * from unnest(
+          ${hashesOf(replicas)}, ${nodesOf(replicas)}, ${instantArray(replicas.map((replica) => replica.nextProofAt))}
+        ) as given (chunk_hash, node_id, next_proof_at)
+        order by chunk_hash, node_id
+      ) as sorted
+      cross join lateral (
+        select r.chunk_hash, r.node_id
+        from node_registry.chunk_storage r
+        where r.chunk_hash = sorted.chunk_hash and r.node_id = sorted.node_id
+        for no key update
+      ) as s
     )
     update node_registry.chunk_storage s set ${change}
     from asked
