@@ -1,3 +1,4 @@
+import type { AbortableRequests } from "#platform/rpc/request-guard.ts";
 import type { GrpcContext } from "./grpc-context.ts";
 
 /** The readable side of a grpc-js call. */
@@ -18,22 +19,37 @@ interface Waiting<T> {
  * A call that was cancelled ends with the reason of the context's signal; leaving early does not destroy the call, which
  * outlives its requests.
  */
-export class RequestReader<T> implements AsyncIterableIterator<T, undefined> {
+export class RequestReader<T> implements AbortableRequests<T>, AsyncIterator<T, undefined> {
   readonly #call: ReadableCall;
   readonly #decode: (bytes: Uint8Array) => T;
   #waiting: Waiting<T> | undefined;
   #end: { readonly error?: unknown } | undefined;
+  #isAborted = false;
 
   constructor(call: ReadableCall, decode: (bytes: Uint8Array) => T, context: GrpcContext) {
     this.#call = call;
     this.#decode = decode;
     call.on("readable", () => this.#wake());
-    call.on("end", () => this.#finish({}));
+    // A connection that breaks also looks like an end of the requests at first; the cancellation comes a moment later.
+    call.on("end", () =>
+      setImmediate(() => this.#finish(context.signal.aborted ? { error: context.signal.reason } : {})),
+    );
     call.on("error", (error) => this.#finish({ error: context.signal.aborted ? context.signal.reason : error }));
     // After "end" this changes nothing; without it the call was cut off.
     call.on("close", () =>
       this.#finish({ error: context.signal.reason ?? new Error("the request stream was cut off") }),
     );
+  }
+
+  get isDone(): boolean {
+    return this.#end !== undefined && !("error" in this.#end);
+  }
+
+  /** Ends the requests with a reason; what has come and was not read yet is lost with the call. */
+  abort(reason: unknown): void {
+    this.#isAborted = true;
+    this.#end = undefined;
+    this.#finish({ error: reason });
   }
 
   [Symbol.asyncIterator](): this {
@@ -42,7 +58,7 @@ export class RequestReader<T> implements AsyncIterableIterator<T, undefined> {
 
   next(): Promise<IteratorResult<T, undefined>> {
     try {
-      const message = this.#read();
+      const message = this.#isAborted ? undefined : this.#read();
       if (message !== undefined) return Promise.resolve(message);
     } catch (error) {
       return Promise.reject(error);

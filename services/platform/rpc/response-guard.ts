@@ -11,6 +11,7 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
   readonly #start: () => AsyncIterable<T>;
   readonly #scope: StreamScope;
   #inner: AsyncIterator<T> | undefined;
+  #resolve: ((result: IteratorResult<T, undefined>) => void) | undefined;
   #waiting: ((reason: unknown) => void) | undefined;
   #isEnded = false;
   /** Why it was ended while the transport asked for nothing, because its client does not read. */
@@ -33,22 +34,28 @@ export class ResponseGuard<T> implements AsyncIterableIterator<T, undefined> {
     const { signal } = this.#scope.context;
     if (signal.aborted) return Promise.reject(this.#endFromOutside(signal.reason));
     return new Promise((resolve, reject) => {
+      this.#resolve = resolve;
       this.#waiting = reject;
-      this.#pull().then(
-        (result) => {
-          if (this.#isEnded) return;
-          if (!result.done) return resolve(result);
-          if (signal.aborted && !this.#scope.isInputDone) return reject(this.#fail(signal.reason));
-          this.#end();
-          resolve({ done: true, value: undefined });
-        },
-        (error: unknown) => {
-          if (this.#isEnded) this.#reportLate(error);
-          else reject(this.#fail(error));
-        },
-      );
+      this.#pull().then(this.#onResult, this.#onError);
     });
   }
+
+  // Fields and not closures, because these run for every message of a stream.
+  #onResult = (result: IteratorResult<T>): void => {
+    if (this.#isEnded) return;
+    const { signal } = this.#scope.context;
+    if (!result.done) this.#resolve?.(result);
+    else if (signal.aborted && !this.#scope.isInputDone()) this.#waiting?.(this.#fail(signal.reason));
+    else {
+      this.#end();
+      this.#resolve?.({ done: true, value: undefined });
+    }
+  };
+
+  #onError = (error: unknown): void => {
+    if (this.#isEnded) this.#reportLate(error);
+    else this.#waiting?.(this.#fail(error));
+  };
 
   /** The transport wants no more: the client is gone, or has cancelled. */
   async return(): Promise<IteratorResult<T, undefined>> {

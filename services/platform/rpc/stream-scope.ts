@@ -10,7 +10,7 @@ export interface StreamScope {
   readonly context: CallContext;
   readonly deps: PolicyDeps;
   /** Set when the client has sent all that it wanted to: a handler that returns then has finished, also during a stop. */
-  isInputDone: boolean;
+  isInputDone: () => boolean;
 }
 
 export function openStream(context: HandlerContext, deps: PolicyDeps): StreamScope {
@@ -19,7 +19,7 @@ export function openStream(context: HandlerContext, deps: PolicyDeps): StreamSco
   deps.calls.started(call);
   deps.openStreams.add(scoped);
   if (deps.stopping.aborted) scoped.abort(stoppingError());
-  return { call, context: scoped, deps, isInputDone: false };
+  return { call, context: scoped, deps, isInputDone: () => false };
 }
 
 /** How every open stream ends when the server stops. */
