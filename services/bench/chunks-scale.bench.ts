@@ -1,0 +1,95 @@
+import { createHash } from "node:crypto";
+import { createClient, createRouterTransport, type Interceptor } from "@connectrpc/connect";
+import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { callerKey } from "#platform/rpc/caller.ts";
+import { createChunkRooms } from "../node-registry/chunk-rooms.ts";
+import { createChunkBench, median, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
+
+// Confirmation and location of 1,000 chunks with 200,000 and with 20 million replicas in the tables. The goal is at most
+// 1.5 times as long. BENCH_ROWS sets the larger number; seeding 20 million takes minutes and 8 GB below TMPDIR.
+
+const SMALL = 200_000;
+const LARGE = Number(process.env.BENCH_ROWS ?? 20_000_000);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 15);
+const STEP = 100_000;
+
+await using bench = await createChunkBench();
+await seedNodes(bench.bare, 300);
+await bench.loadNodes();
+const rooms = createChunkRooms(bench.deps);
+const nodes = bench.deps.view.candidates();
+const [node] = nodes;
+if (node === undefined) throw new Error("no node");
+const identify: Interceptor = (next) => (request) => {
+  request.contextValues.set(callerKey, { kind: "node", nodeId: node.nodeId });
+  return next(request);
+};
+const router = { interceptors: [identify] };
+const reporter = createClient(
+  NodeService,
+  createRouterTransport((r) => r.service(NodeService, rooms.nodeRpcs), { router }),
+);
+const reader = createClient(
+  ChunkService,
+  createRouterTransport((r) => r.service(ChunkService, rooms.rpcs)),
+);
+
+let seeded = 0;
+await grow(SMALL);
+const small = await measure("small");
+await grow(LARGE);
+const large = await measure("large");
+for (const what of ["confirm", "locate"] as const) {
+  process.stdout.write(
+    `${what} 1,000: ${small[what].toFixed(1)} ms at ${SMALL} replicas, ${large[what].toFixed(1)} ms at ${LARGE}: ` +
+      `${(large[what] / small[what]).toFixed(2)} times (goal: at most 1.5)\n`,
+  );
+}
+
+/** Stored chunks with three replicas each, up to this number of replicas. */
+async function grow(rows: number): Promise<void> {
+  await bench.bare.query("set session_replication_role = replica");
+  for (; seeded * 3 < rows; seeded += STEP) {
+    const range = [seeded + 1, Math.min(seeded + STEP, Math.ceil(rows / 3))];
+    const hash = "sha256(('stored ' || c)::bytea)";
+    await bench.bare.query(
+      `insert into node_registry.chunks (chunk_hash, owner_id, size_bytes, wanted_replicas, confirmed_replicas,
+         live_replicas, paying_upload_id, created_at, quorum_at, event_version)
+       select ${hash}, md5('owner')::uuid, 1024, 3, 3, 3, md5('old')::uuid, now(), now(), 3
+       from generate_series($1::int, $2::int) c`,
+      range,
+    );
+    await bench.bare.query(
+      `insert into node_registry.chunk_storage (chunk_hash, node_id, block_index, assigned_at, stored_at)
+       select ${hash}, 1 + (c * 3 + r) % 300, 0, now(), now()
+       from generate_series($1::int, $2::int) c cross join generate_series(0, 2) r`,
+      range,
+    );
+  }
+  await bench.bare.query("set session_replication_role = origin");
+  await bench.bare.query("vacuum analyze node_registry.chunks, node_registry.chunk_storage");
+}
+
+async function measure(label: string): Promise<{ confirm: number; locate: number }> {
+  await seedUploads(
+    bench.bare,
+    label,
+    ROUNDS + 2,
+    nodes.slice(0, 3).map((candidate) => candidate.rowId),
+  );
+  await bench.bare.query("checkpoint");
+  const confirm: number[] = [];
+  const locate: number[] = [];
+  for (let round = 1; round <= ROUNDS + 2; round += 1) {
+    const fresh = Array.from({ length: 1_000 }, (_, index) => sha256(`${label} ${round} ${index + 1}`));
+    const stored = fresh.map(() => sha256(`stored ${1 + Math.floor(Math.random() * Math.min(seeded, LARGE / 3))}`));
+    confirm.push(await timed(() => reporter.reportStoredChunks({ chunkHashes: fresh })));
+    locate.push(await timed(() => reader.locateChunks({ chunkHashes: stored })));
+  }
+  return { confirm: median(confirm.slice(2)), locate: median(locate.slice(2)) };
+}
+
+function sha256(text: string): string {
+  return createHash("sha256").update(text).digest("hex");
+}
