@@ -32,6 +32,8 @@ export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Pr
   deps.view.onPut((record) => {
     if (!wakes.isFollowing && record.revision > deps.ring.head) wakes.up.abort();
   });
+  // Once, and not a combined signal for each of the four polls a second.
+  ending.addEventListener("abort", () => wakes.up.abort(), { once: true });
   const running = follow(deps, ending, wakes);
   return {
     [Symbol.asyncDispose]: async () => {
@@ -70,22 +72,29 @@ interface Wakes {
 async function follow(deps: FollowerDeps, signal: AbortSignal, wakes: Wakes): Promise<void> {
   const cursor = { figuresAfter: 0n };
   while (!signal.aborted) {
+    wakes.up = new AbortController();
     try {
-      wakes.up = new AbortController();
       const isMore = await followOnce(deps, wakes);
       await refreshFigures(deps, cursor);
       if (isMore) continue;
     } catch (error) {
       deps.log.warn({ err: error }, "the directory's changes cannot be read, trying again");
     }
-    await deps.clock.sleep(POLL_MS, AbortSignal.any([signal, wakes.up.signal]));
+    await deps.clock.sleep(POLL_MS, wakes.up.signal);
   }
 }
 
 async function followOnce(deps: FollowerDeps, wakes: Wakes): Promise<boolean> {
   const rows = await selectChangesAfter(deps.pool, deps.ring.head, PAGE);
-  const last = rows.at(-1);
-  if (last === undefined) return false;
+  const [first, last] = [rows.at(0), rows.at(-1)];
+  if (first === undefined || last === undefined) return false;
+  if (first.revision !== deps.ring.head + 1n) {
+    // So long cut off that what was missed is not kept any more: everything is read anew.
+    deps.log.warn({ revision: deps.ring.head, kept: first.revision }, "changes of the directory were missed");
+    await loadView(deps);
+    deps.ring.notify();
+    return true;
+  }
   const records = await selectNodeRecords(deps.pool, [...new Set(rows.map((row) => row.node_row_id))]);
   wakes.isFollowing = true;
   for (const record of records) deps.view.put(record);
