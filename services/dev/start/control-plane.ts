@@ -74,7 +74,7 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
     authUrl: urlOf(settings.ports.auth.port),
     userQuotaUrl: urlOf(settings.ports["user-quota"].port),
     nodeRegistryUrl: urlOf(settings.ports["node-registry"].port),
-    nodeEdgeAddress: `127.0.0.1:${settings.nodeEdgePort}`,
+    nodeEdgeAddress: `localhost:${settings.nodeEdgePort}`, // a name: TLS clients of newer Node versions refuse an address
     caCertificatePath: home.path("ca.pem"),
     natsUrl: broker.urlOf("subscriber"),
     databaseUrl: database.operatorUrl,
