@@ -11,15 +11,16 @@ const command = new Command("node-registry:create-join-token")
   .option("--ttl <span>", "how long it is good, such as 24h", "24h")
   .option("--json", "print one JSON object")
   .parse();
-const options = z
-  .object({
-    maxUses: integer({ min: 0, max: 2 ** 31 - 1 }),
-    ttl: duration({ min: 1_000 }),
-    json: z.boolean().default(false),
-  })
-  .parse(command.opts());
+const optionsSchema = z.object({
+  maxUses: integer({ min: 0, max: 2 ** 31 - 1 }),
+  ttl: duration({ min: 1_000 }),
+  json: z.boolean().default(false),
+});
 
 await runCommand(async (deps) => {
+  const parsed = optionsSchema.safeParse(command.opts());
+  if (!parsed.success) throw new Error(z.prettifyError(parsed.error));
+  const options = parsed.data;
   const authorities = await openAuthorities(deps);
   const wanted = { maxUses: options.maxUses, ttlMs: options.ttl, createdBy: "command" };
   const token = await issueJoinToken({ ...deps, authorities }, wanted);
