@@ -3,6 +3,7 @@ import { NodeHeartbeatSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { sealedHeaders } from "#platform/events/sealed-headers.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
+import { ownTraceparent } from "#platform/rpc/trace.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
 import type { WrittenLease } from "./leases.store.ts";
@@ -29,8 +30,9 @@ export function publishHeartbeat(
       heartbeatCount,
     }),
   );
+  const eventId = uuidv7(deps.clock);
   const headers = sealedHeaders({
-    eventId: uuidv7(deps.clock),
+    eventId,
     type: NodeHeartbeatSchema.typeName,
     source: "/decentrastore/node-registry",
     key: nodeId,
@@ -38,6 +40,7 @@ export function publishHeartbeat(
     keyVersion: lease.sequence,
     sequence: 0n,
     time: lease.last_beat,
+    traceparent: ownTraceparent(eventId),
   });
   return deps.nats.publish(`decentrastore.node.heartbeat.${nodeId}`, payload, headers);
 }

@@ -3,6 +3,7 @@ import { expect, test } from "vitest";
 import { z } from "zod";
 import { UserRegisteredSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { sql, zInt8 } from "#platform/postgres/sql.ts";
+import { runInCall } from "#platform/rpc/trace.ts";
 import { userEvent } from "../testing/event-kit.ts";
 import { createTestDatabase } from "../testing/test-database.ts";
 import { systemClock } from "../time/clock.ts";
@@ -52,4 +53,14 @@ test("an event carries its message, encoded and named", () => {
   expect(event.type).toBe("decentrastore.events.v1.UserRegistered");
   expect(fromBinary(UserRegisteredSchema, event.payload)).toEqual(create(UserRegisteredSchema, { userId: "u" }));
   expect(event.eventId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7/);
+});
+
+test("an event belongs to the trace of the call that caused it, or to one of its own", () => {
+  const at = { subject: "decentrastore.user.registered.u", key: "u", keyVersion: 1n, clock: systemClock };
+  const traceId = "4bf92f3577b34da6a3ce929d0e0e4736";
+  const call = { traceId, timeoutMs: () => undefined, signal: new AbortController().signal };
+  const caused = runInCall(call, () => newEvent(UserRegisteredSchema, at, { userId: "u" }));
+  expect(caused.traceparent).toMatch(new RegExp(`^00-${traceId}-[0-9a-f]{16}-01$`));
+  const alone = newEvent(UserRegisteredSchema, at, { userId: "u" });
+  expect(alone.traceparent).toMatch(/^00-[0-9a-f]{32}-[0-9a-f]{16}-01$/);
 });

@@ -1,5 +1,6 @@
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import type { Connection, Pool, Transaction } from "#platform/postgres/pool.ts";
+import { eventTraceparent } from "#platform/rpc/trace.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
 import { insertOutboxRows } from "./outbox.store.ts";
@@ -12,19 +13,21 @@ export interface EventAddress {
   key: string;
   keyVersion: bigint;
   clock: Clock;
+  /** Default: the trace of the running call, or a new one. */
   traceparent?: string;
 }
 
 /** Encodes the message and gives it a time-ordered id (UUIDv7). Touches nothing, so a retried transaction may call it again. */
 export function newEvent<D extends DescMessage>(schema: D, at: EventAddress, init: MessageInitShape<D>): OutboxEvent {
+  const eventId = uuidv7(at.clock);
   return {
-    eventId: uuidv7(at.clock),
+    eventId,
     subject: at.subject,
     key: at.key,
     keyVersion: at.keyVersion,
     type: schema.typeName,
     payload: toBinary(schema, create(schema, init)),
-    ...(at.traceparent === undefined ? {} : { traceparent: at.traceparent }),
+    traceparent: at.traceparent ?? eventTraceparent(eventId),
   };
 }
 

@@ -36,6 +36,22 @@ export function currentTraceparent(): string | undefined {
   return scope === undefined ? undefined : `00-${scope.traceId}-${randomHex(8)}-01`;
 }
 
+/** The W3C traceparent of an event: in the trace of the running call or, where no call caused it, in one of its own. */
+export function eventTraceparent(eventId: string): string {
+  return traceparentFrom(eventId, scopes.getStore()?.traceId);
+}
+
+/** For events of which many calls have a part, such as folded heartbeats: a trace of its own. */
+export function ownTraceparent(eventId: string): string {
+  return traceparentFrom(eventId);
+}
+
+/** The event's UUID serves as span and, where there is none, as trace: that costs no other random bytes. */
+function traceparentFrom(eventId: string, traceId?: string): string {
+  const hex = eventId.replaceAll("-", "");
+  return `00-${traceId ?? hex}-${hex.slice(16)}-01`;
+}
+
 /** The trace id of a traceparent header, or a new one. */
 export function traceIdOf(traceparent: string | null | undefined): string {
   const traceId = traceparent == null ? undefined : TRACEPARENT.exec(traceparent)?.[1];
