@@ -137,7 +137,7 @@ test("a certificate that expires while its connection is open is refused from th
   using client = createTestGrpcClient(running.edgeAddress, { ca: running.ca.certificate, node });
   await client.unary(heartbeat, {});
   const reason = () => client.unary(heartbeat, {}).then(() => "admitted", reasonOf);
-  await expect.poll(reason, { timeout: 20_000, interval: 200 }).toBe("TOKEN_INVALID");
+  await expect.poll(reason, { timeout: 20_000, interval: 200 }).toBe("NODE_CERTIFICATE_INVALID");
 });
 
 test("the registry can turn a node away that has a good certificate", async () => {

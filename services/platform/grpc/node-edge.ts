@@ -68,9 +68,9 @@ export function certificateIdentity(
 ): (context: HandlerContext) => Caller | Promise<Caller> {
   return (context) => {
     const connection = context.values.get(connectionKey);
-    if (connection === undefined) throw unauthenticated("TOKEN_INVALID", "the connection proves no node");
+    if (connection === undefined) throw unauthenticated("NODE_CERTIFICATE_INVALID", "the connection proves no node");
     if (connection.validToMs <= Date.now())
-      throw unauthenticated("TOKEN_INVALID", "the node's certificate has expired");
+      throw unauthenticated("NODE_CERTIFICATE_INVALID", "the node's certificate has expired");
     const admitted = admit?.(connection.caller.nodeId);
     return admitted instanceof Promise ? admitted.then(() => connection.caller) : connection.caller;
   };

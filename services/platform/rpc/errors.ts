@@ -92,8 +92,10 @@ export function malformedRequest(typeName: string): RpcError {
   });
 }
 
-/** UNAUTHENTICATED / TOKEN_MISSING or TOKEN_INVALID. */
-export function unauthenticated(reason: "TOKEN_MISSING" | "TOKEN_INVALID", message: string, cause?: unknown): RpcError {
+type UnauthenticatedReason = "TOKEN_MISSING" | "TOKEN_INVALID" | "NODE_CERTIFICATE_INVALID";
+
+/** UNAUTHENTICATED: no token or a bad one, or on the node edge a certificate that proves no node. */
+export function unauthenticated(reason: UnauthenticatedReason, message: string, cause?: unknown): RpcError {
   return new RpcError({ code: Code.Unauthenticated, reason, message, cause });
 }
 
