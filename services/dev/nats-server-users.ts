@@ -33,13 +33,40 @@ export function natsUsers(passwords: Readonly<Record<string, string>>): NatsUser
   });
 }
 
+/**
+ * The subscriber lives in an account of its own, which the events and three questions about streams cross. In the
+ * services' account it could write into any stream in spite of its permissions: the server sends the answer to a
+ * question to whatever subject the question names, as the server.
+ */
+export function natsAccounts(passwords: Readonly<Record<string, string>>): Record<string, unknown> {
+  const users = natsUsers(passwords);
+  const streams = ["decentrastore.>", "_INBOX.subscription.>"];
+  const account = "CONTROL_PLANE";
+  return {
+    [account]: {
+      jetstream: "enabled",
+      users: users.filter(({ user }) => user !== "subscriber"),
+      exports: [...streams.map((stream) => ({ stream })), ...questions.map((service) => ({ service }))],
+    },
+    SUBSCRIBERS: {
+      users: users.filter(({ user }) => user === "subscriber"),
+      imports: [
+        ...streams.map((subject) => ({ stream: { account, subject } })),
+        ...questions.map((subject) => ({ service: { account, subject } })),
+      ],
+    },
+  };
+}
+
+const questions = ["$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*"];
+
 function permissionsOf(user: string): NatsUser["permissions"] {
   const service = services[user];
   if (service !== undefined) return servicePermissions(user, service);
   if (user === "operator") return { publish: { allow: [">"] }, subscribe: { allow: [">"] } };
   // No right on $JS.API.CONSUMER: with it one could delete a service's consumer, or let one deliver into another stream.
   return {
-    publish: { allow: ["$JS.API.INFO", "$JS.API.STREAM.INFO.*", "$JS.API.STREAM.MSG.GET.*"] },
+    publish: { allow: questions },
     subscribe: { allow: ["decentrastore.>", "_INBOX.>"] },
   };
 }
@@ -51,9 +78,7 @@ function servicePermissions(user: string, { events, streams }: ServiceRights): N
       allow: [
         ...events,
         `decentrastore.dead.${user}.>`,
-        "$JS.API.INFO",
-        "$JS.API.STREAM.INFO.*",
-        "$JS.API.STREAM.MSG.GET.*",
+        ...questions,
         ...[...streams, "DEAD_LETTERS"].map((stream) => `$JS.API.STREAM.CREATE.${stream}`),
         ...streams.map((stream) => `$JS.API.STREAM.UPDATE.${stream}`),
         ...Object.keys(streamDefinitions).flatMap((stream) => consumerRights(stream, durableName(user, stream))),

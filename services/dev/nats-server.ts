@@ -4,9 +4,9 @@ import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { join, resolve } from "node:path";
 import { findNatsServer, type NatsBinary } from "./nats-server-binary.ts";
-import { type NatsUser, natsUsers } from "./nats-server-users.ts";
+import { natsAccounts } from "./nats-server-users.ts";
 
-export { natsUserNames, natsUsers } from "./nats-server-users.ts";
+export { natsAccounts, natsUserNames, natsUsers } from "./nats-server-users.ts";
 
 export interface NatsServerOptions {
   /** Keeps the configuration, the log and JetStream's data. */
@@ -85,7 +85,6 @@ interface ConfigOptions {
  */
 export function natsServerConfig(version: readonly [number, number], options: ConfigOptions): Record<string, unknown> {
   const hasSyncInterval = version[0] > 2 || (version[0] === 2 && version[1] >= 10);
-  const users: NatsUser[] = natsUsers(options.passwords);
   const { jetstream, ...settings } = options.settings ?? {};
   return {
     server_name: "decentrastore",
@@ -94,7 +93,7 @@ export function natsServerConfig(version: readonly [number, number], options: Co
     ports_file_dir: options.portsFolder,
     max_payload: 1_048_576,
     jetstream: { store_dir: options.folder, ...(hasSyncInterval ? { sync_interval: "10s" } : {}), ...jetstream },
-    authorization: { users },
+    accounts: natsAccounts(options.passwords),
     ...settings,
   };
 }

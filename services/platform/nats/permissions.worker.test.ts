@@ -78,6 +78,24 @@ test("the subscriber reads events, streams and messages, and can do nothing else
   }
 });
 
+test("the subscriber cannot have the server's answers written into a stream", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  await using subscriber = await connectAs(kit, "subscriber");
+  await kit.append(["x"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "published");
+  const manager = await subscriber.jetstreamManager();
+  const message = JSON.stringify({ last_by_subj: "decentrastore.user.>" });
+  const reply = "decentrastore.user.deleted.x";
+  subscriber.publish("$JS.API.STREAM.MSG.GET.USERS", message, { reply });
+  subscriber.publish("$JS.API.STREAM.INFO.USERS", "", { reply });
+  subscriber.publish("$JS.API.INFO", "", { reply });
+  // Answered after the three, whose answers are stored by then.
+  expect((await manager.streams.info("USERS")).state.messages).toBe(1);
+  await subscriber.flush();
+  expect((await manager.streams.info("USERS")).state.messages).toBe(1);
+});
+
 test("the subscriber cannot listen to what services are answered", async () => {
   await using kit = await createEventKit();
   await using subscriber = await connectAs(kit, "subscriber");
