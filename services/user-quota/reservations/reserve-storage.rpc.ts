@@ -91,7 +91,9 @@ async function lookCloser(deps: Deps, tx: Transaction, ask: Ask): Promise<Outcom
   return admission.kind === "repeated" ? { kind: "reserved", reservation: admission.reservation } : admission;
 }
 
-function newReservation(deps: Deps, ask: Ask, now: Temporal.Instant): Reservation {
+/** In whole microseconds, as the database keeps them: a repeat answers the very same reservation. */
+function newReservation(deps: Deps, ask: Ask, at: Temporal.Instant): Reservation {
+  const now = at.round("microsecond");
   return {
     reservationId: uuidv7(deps.clock),
     userId: ask.userId,
