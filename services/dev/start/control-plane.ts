@@ -88,6 +88,7 @@ export async function runControlPlane(env: NodeJS.ProcessEnv, signal: AbortSigna
 
   if (!signal.aborted) await once(signal, "abort");
   say("stopping: services, then NATS, then PostgreSQL");
+  await rm(home.path("dev.json"), { force: true }); // nobody shall read addresses that are no more
 }
 
 function pidsOf(parts: Partial<Parts>): DevFile["pids"] {

@@ -13,7 +13,7 @@ const ORDER: Record<LivenessName, number> = { online: 0, suspect: 1, offline: 2,
 
 export function locateChunks(deps: Pick<Deps, "pool" | "view">): MethodImpl<typeof ChunkService.method.locateChunks> {
   return async ({ chunkHashes }) => {
-    validate((check) => checkHashes(check, chunkHashes, { max: 1_000, isOnce: false }));
+    validate((check) => checkHashes(check, chunkHashes, { max: 1_000 }));
     const rows = await readStoredReplicas(deps.pool, [...new Set(chunkHashes)]);
     const known = new Set(rows.map((row) => row.chunkHash));
     const replicas = rows.flatMap(({ chunkHash, nodeRowId }) => (nodeRowId === null ? [] : [{ chunkHash, nodeRowId }]));

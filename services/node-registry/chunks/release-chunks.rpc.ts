@@ -19,7 +19,7 @@ export function releaseChunks(
     validate((check) => {
       check.uuid("user_id", userId);
       check.uuid("upload_id", uploadId);
-      checkHashes(check, chunkHashes, { max: 1_000, isOnce: false });
+      checkHashes(check, chunkHashes, { max: 1_000 });
     });
     const released = await transact(deps, async (tx) => {
       const upload = await findUpload(tx, uploadId);

@@ -19,9 +19,10 @@ export function reportDeletedChunks(
 ): MethodImpl<typeof NodeService.method.reportDeletedChunks> {
   return async ({ chunkHashes }, context) => {
     const node = await callingNode(deps, context);
-    validate((check) => checkHashes(check, chunkHashes, { max: 1_000, isOnce: true }));
-    await transact(deps, (tx) => recordDeleted(deps, tx, node, chunkHashes));
-    deps.commands.deleted(node.nodeId, chunkHashes);
+    validate((check) => checkHashes(check, chunkHashes, { max: 1_000 }));
+    const hashes = [...new Set(chunkHashes)];
+    await transact(deps, (tx) => recordDeleted(deps, tx, node, hashes));
+    deps.commands.deleted(node.nodeId, hashes);
     return {};
   };
 }

@@ -13,8 +13,12 @@ export function reportLostChunks(
 ): MethodImpl<typeof NodeService.method.reportLostChunks> {
   return async ({ chunkHashes }, context) => {
     const node = await callingNode(deps, context);
-    validate((check) => checkHashes(check, chunkHashes, { max: 1_000, isOnce: true }));
-    const losses = chunkHashes.map((chunkHash) => ({ chunkHash, nodeRowId: node.rowId, nodeId: node.nodeId }));
+    validate((check) => checkHashes(check, chunkHashes, { max: 1_000 }));
+    const losses = [...new Set(chunkHashes)].map((chunkHash) => ({
+      chunkHash,
+      nodeRowId: node.rowId,
+      nodeId: node.nodeId,
+    }));
     await transact(deps, async (tx) => {
       const terms = { cause: ReplicaLossCause.REPORTED_BY_NODE, mayReturn: false };
       const lost = await recordLosses(deps, tx, losses, terms);

@@ -47,7 +47,7 @@ export function toProtoResult(outcome: StoredOutcome): StoredChunkResult {
 
 function check({ chunkHashes, sizesBytes }: ReportStoredChunksRequest): void {
   validate((rules) => {
-    checkHashes(rules, chunkHashes, { max: 1_000, isOnce: true });
+    checkHashes(rules, chunkHashes, { max: 1_000 });
     if (sizesBytes.length === 0) return;
     if (sizesBytes.length !== chunkHashes.length) rules.fail("sizes_bytes", "must be empty or have one entry per hash");
     sizesBytes.slice(0, 1_000).forEach((size, index) => {

@@ -20,7 +20,7 @@ const DIGEST_BYTES = 8;
 /** Throws INVALID_FIELD. The plain case costs a few comparisons: it is the hottest path of the service. */
 export function checkHeartbeat(request: HeartbeatFields, allowsPrivate: boolean): void {
   const isPlain =
-    request.sequence >= 1n &&
+    request.sequence >= 0n &&
     isFigure(request.usedBytes) &&
     isFigure(request.freeBytes) &&
     isFigure(request.chunkCount) &&
@@ -29,7 +29,7 @@ export function checkHeartbeat(request: HeartbeatFields, allowsPrivate: boolean)
     (request.chunkDigest === undefined || request.chunkDigest.length === DIGEST_BYTES);
   if (isPlain) return;
   validate((check) => {
-    check.int("sequence", request.sequence, { min: 1n });
+    check.int("sequence", request.sequence, { min: 0n });
     check.int("used_bytes", request.usedBytes, { min: 0n, max: MAX_FIGURE });
     check.int("free_bytes", request.freeBytes, { min: 0n, max: MAX_FIGURE });
     check.int("chunk_count", request.chunkCount, { min: 0n, max: MAX_FIGURE });

@@ -30,3 +30,17 @@ test("a node enrolls, beats, and is online with its figures", async () => {
     state: NodeState.IN_SERVICE,
   });
 });
+
+test("a heartbeat without a sequence renews the lease and changes no figures", async () => {
+  await using network = await createTestNetwork();
+  await using registry = await network.registry();
+  const node = await registry.enroll();
+  using client = node.connect();
+  await client.unary(heartbeat, beat(0, { usedBytes: 7n, freeBytes: 9n, chunkCount: 3n }));
+  const after = await vi.waitFor(async () => {
+    const { node: found } = await registry.directory.getNode({ nodeId: node.nodeId });
+    expect(found?.liveness).toBe(NodeLiveness.ONLINE);
+    return found;
+  }, 5_000);
+  expect(after).toMatchObject({ usedBytes: 0n, chunkCount: 0n });
+});

@@ -29,7 +29,7 @@ export const file_decentrastore_node_registry_v1_node_service: GenFile = /*@__PU
 export type HeartbeatRequest = Message<"decentrastore.node_registry.v1.HeartbeatRequest"> & {
   /**
    * Orders the figures only: 1 always restarts, otherwise one not above the last renews the lease but its figures are
-   * dropped. 1 or more.
+   * dropped. 0 or more.
    *
    * @generated from field: int64 sequence = 1;
    */
@@ -137,7 +137,7 @@ export const HeartbeatResponseSchema: GenMessage<HeartbeatResponse> = /*@__PURE_
 export type StreamHeartbeatsRequest = Message<"decentrastore.node_registry.v1.StreamHeartbeatsRequest"> & {
   /**
    * Orders the figures only: 1 always restarts, otherwise one not above the last renews the lease but its figures are
-   * dropped. 1 or more.
+   * dropped. 0 or more.
    *
    * @generated from field: int64 sequence = 1;
    */
@@ -244,7 +244,7 @@ export const StreamHeartbeatsResponseSchema: GenMessage<StreamHeartbeatsResponse
  */
 export type ReportStoredChunksRequest = Message<"decentrastore.node_registry.v1.ReportStoredChunksRequest"> & {
   /**
-   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000, each once.
+   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000. One that is named twice counts once.
    *
    * @generated from field: repeated string chunk_hashes = 1;
    */
@@ -293,7 +293,7 @@ export const ReportStoredChunksResponseSchema: GenMessage<ReportStoredChunksResp
  */
 export type ReportDeletedChunksRequest = Message<"decentrastore.node_registry.v1.ReportDeletedChunksRequest"> & {
   /**
-   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000, each once.
+   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000. One that is named twice counts once.
    *
    * @generated from field: repeated string chunk_hashes = 1;
    */
@@ -329,7 +329,7 @@ export const ReportDeletedChunksResponseSchema: GenMessage<ReportDeletedChunksRe
  */
 export type ReportLostChunksRequest = Message<"decentrastore.node_registry.v1.ReportLostChunksRequest"> & {
   /**
-   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000, each once.
+   * SHA-256 of each: 64 lowercase hex characters; 1 to 1,000. One that is named twice counts once.
    *
    * @generated from field: repeated string chunk_hashes = 1;
    */
