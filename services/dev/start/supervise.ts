@@ -21,7 +21,7 @@ export interface SuperviseOptions<P extends Running> {
   readonly signal: AbortSignal;
 }
 
-const restartDelayMs = 100;
+const restartDelayMs = 10;
 const backoffMs = { first: 500, most: 15_000 };
 
 /**
