@@ -91,7 +91,7 @@ test("a node can open only so many streams", async () => {
 test("a bad field ends the stream with the field and its rule", async () => {
   const node = await registry.enroll();
   using client = node.connect();
-  for (const bad of [beat(0), beat(-1), beat(1, { usedBytes: -1n }), beat(1, { chunkDigest: new Uint8Array(7) })]) {
+  for (const bad of [beat(-1), beat(1, { usedBytes: -1n }), beat(1, { chunkDigest: new Uint8Array(7) })]) {
     const stream = openBeats(client);
     stream.send(bad);
     expect(await stream.finished).toMatchObject({ code: status.INVALID_ARGUMENT, reason: "INVALID_FIELD" });
