@@ -1,7 +1,7 @@
 import { hash as argon2Hash, argon2id, verify as argon2Verify, type HashOptions } from "argon2";
 import bcrypt from "bcrypt";
 import { MAX_PASSWORD_BYTES } from "./password-policy.ts";
-import { hashFormatOf, hashProblem } from "./phc.ts";
+import { argon2Problem, hashFormatOf, hashProblem } from "./phc.ts";
 
 export interface Argon2Parameters {
   readonly memoryKib: number;
@@ -30,6 +30,9 @@ const first72 = Buffer.from("first72");
 const FIRST_72_FIELD = `,data=${first72.toString("base64").replace(/=+$/, "")}$`;
 
 export async function createPasswordHasher(parameters: Argon2Parameters): Promise<PasswordHasher> {
+  // Each bound of the configuration may hold and their product not: such hashes would be made and never verified.
+  const problem = argon2Problem(parameters);
+  if (problem !== undefined) throw new Error(`ARGON2_MEMORY_KIB, ARGON2_PASSES, ARGON2_LANES: a new hash ${problem}`);
   const options: HashOptions = {
     type: argon2id,
     memoryCost: parameters.memoryKib,

@@ -107,6 +107,11 @@ describe("usernames", () => {
       "a\u0000b",
       "a\nb",
       "a\u200bb",
+      "abc\u3164",
+      "abc\u115f",
+      "abc\u2800",
+      "abc\ufe0f",
+      "a\u034fbc",
       "a\ud800b",
       "a\u202eb",
     ]) {
@@ -117,6 +122,12 @@ describe("usernames", () => {
 
 describe("stored hashes", () => {
   const parameters = { memoryKib: 7_168, passes: 1, lanes: 1 };
+
+  test("are not made with parameters that no check would admit", async () => {
+    await expect(createPasswordHasher({ memoryKib: 131_072, passes: 3, lanes: 1 })).rejects.toThrow("too long");
+    const dearest = await createPasswordHasher({ memoryKib: 131_072, passes: 2, lanes: 4 });
+    expect(await dearest.verify(await dearest.hash("pässwörd"), "pässwörd")).toBe(true);
+  });
 
   test("are PHC strings as the reference implementation writes them, and are renewed when parameters change", async () => {
     const hasher = await createPasswordHasher(parameters);

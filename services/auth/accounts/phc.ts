@@ -45,7 +45,10 @@ export function hashProblem(stored: string): string | undefined {
   }
 }
 
-function argon2Problem(format: HashFormat & { kind: "argon2id" }): string | undefined {
+/** The bound that these parameters break, or undefined: of a stored hash, and of what new ones are made with. */
+export function argon2Problem(
+  format: Pick<HashFormat & { kind: "argon2id" }, "memoryKib" | "passes" | "lanes">,
+): string | undefined {
   const limit = bounds.argon2;
   if (format.memoryKib < limit.minMemoryKib || format.memoryKib > limit.maxMemoryKib) {
     return `is an argon2id hash of ${format.memoryKib} KiB: only ${limit.minMemoryKib} to ${limit.maxMemoryKib} are taken`;

@@ -33,7 +33,8 @@ export function setUserActive(deps: Deps): MethodImpl<typeof UserAdminService.me
       const at = { clock: deps.clock, userId: user.userId, keyVersion };
       const event = validAfter === undefined ? userActivated(at, reason) : userDeactivated(at, validAfter, reason);
       await deps.outbox.append(tx, [event]);
-      await recordAudit(tx, deps.clock, { type: "SET_USER_ACTIVE", actorId, userId: user.userId, address, reason });
+      const type = "SET_USER_ACTIVE" as const;
+      await recordAudit(tx, deps.clock, { type, actorId, userId: user.userId, address, sealFor: actorId, reason });
       const notice = validAfter && { userId: user.userId, sessionIds: [], validAfter };
       return { user: changed, notice };
     });

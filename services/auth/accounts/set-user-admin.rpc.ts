@@ -28,7 +28,8 @@ export function setUserAdmin(deps: Deps): MethodImpl<typeof UserAdminService.met
       const changed = await setAdmin(tx, user.userId, isAdmin);
       // Tokens that say `admin` must not outlive the right; new ones come with the next login.
       const ended = isAdmin ? undefined : await endSessions(tx, deps, user.userId, "all", "admin_rights_removed");
-      await recordAudit(tx, deps.clock, { type: "SET_USER_ADMIN", actorId, userId: user.userId, address, reason });
+      const type = "SET_USER_ADMIN" as const;
+      await recordAudit(tx, deps.clock, { type, actorId, userId: user.userId, address, sealFor: actorId, reason });
       return { user: changed, notice: ended?.notice };
     });
     if (done === "unknown") throw userNotFound();

@@ -28,8 +28,10 @@ export function usernameProblem(typed: string): string | undefined {
   const name = normaliseName(typed);
   const length = [...name].length;
   if (length < MIN_LENGTH || length > MAX_LENGTH) return `must have ${MIN_LENGTH} to ${MAX_LENGTH} characters`;
-  // Controls, invisible format characters, private use and unassigned ones, line and paragraph separators.
-  if (/[\p{C}\p{Zl}\p{Zp}]/u.test(name)) return "must not contain control or invisible characters";
+  // Controls, private use and unassigned ones, separators, and what shows as nothing (the Hangul fillers are letters, the
+  // blank Braille pattern a symbol): two names must not look the same for the sake of it.
+  if (/[\p{C}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]/u.test(name))
+    return "must not contain control or invisible characters";
   if (/^\s|\s$|\s\s/u.test(name)) return "must not begin or end with a blank, nor have two in a row";
   return undefined;
 }

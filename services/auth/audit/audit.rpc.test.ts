@@ -54,3 +54,19 @@ test("the trail can be read by every filter, in pages, and nobody can change it"
     }
   }
 });
+
+test("an admin's address in what it did to others goes with the admin, not with them", async () => {
+  const admin = await newAdmin(auth, await db.pool("auth"), "leaving");
+  const { user } = await auth.auth.register({ username: "staying", password: testPassword });
+  const userId = user?.userId ?? "";
+  const reason = "an exercise";
+  for (const isActive of [false, true]) await auth.admin.setUserActive({ userId, isActive, reason }, admin.headers);
+  for (const isAdmin of [true, false]) await auth.admin.setUserAdmin({ userId, isAdmin, reason }, admin.headers);
+  const addresses = async () => {
+    const { auditEvents } = await auth.admin.listAuditEvents({ userId, actorId: admin.userId }, root.headers);
+    return auditEvents.map((event) => event.clientAddress);
+  };
+  expect(await addresses()).toEqual(Array.from({ length: 4 }, () => "127.0.0.1"));
+  await auth.admin.deleteUser({ userId: admin.userId }, root.headers);
+  expect(await addresses()).toEqual(["", "", "", ""]);
+});
