@@ -93,9 +93,21 @@ export async function querySuperuser(db: TestDatabase, text: string): Promise<Re
   }
 }
 
-/** Everything a stream holds, oldest first. */
+const READ_TRIES = 4;
+
+/**
+ * Everything a stream holds, oldest first. Each connection finds a server that was killed in its own time: a question
+ * that got lost meanwhile is asked again.
+ */
 export async function streamContent(nats: Nats, stream: StreamName): Promise<StoredMessage[]> {
-  return await Array.fromAsync(readStream(nats, stream));
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await Array.fromAsync(readStream(nats, stream));
+    } catch (error) {
+      const isLost = error instanceof NatsError && error.code === ErrorCode.Timeout;
+      if (!isLost || attempt === READ_TRIES) throw error;
+    }
+  }
 }
 
 /** Looks again every few milliseconds until it holds, and fails with its last value. */
