@@ -28,7 +28,8 @@ export interface EndedSessions {
 
 /**
  * Ends sessions and tells every verifier, in the caller's transaction. Takes the user's lock first, so that a login or
- * a refresh that runs at the same time is either ended here or was made after. Nothing happens where none lives.
+ * a refresh that runs at the same time is either ended here or was made after. Nothing happens where neither a
+ * session nor a token of one lives.
  */
 export async function endSessions(
   tx: Connection,
@@ -40,7 +41,7 @@ export async function endSessions(
   const user = await lockUser(tx, userId);
   if (user === undefined) return { sessions: [], notice: undefined };
   const now = deps.clock.now();
-  const ended = await revokeSessions(tx, userId, choice, reason, now);
+  const ended = await revokeSessions(tx, userId, choice, reason, { now, tokensSince: oldestToken(now) });
   if (ended.length === 0) return { sessions: [], notice: undefined };
   const until = validAfter(
     now,
@@ -69,7 +70,7 @@ export async function endAllSessions(
 ): Promise<Temporal.Instant> {
   const user = await lockUser(tx, userId);
   const now = clock.now();
-  const ended = await revokeSessions(tx, userId, "all", reason, now);
+  const ended = await revokeSessions(tx, userId, "all", reason, { now, tokensSince: oldestToken(now) });
   const issued = ended.map((session) => session.tokenIssuedAt);
   return validAfter(now, issued, user?.validAfter ?? null);
 }
@@ -81,10 +82,15 @@ function sessionLists(
   now: Temporal.Instant,
 ): readonly (readonly string[])[] {
   if (choice === "all") return [[]];
-  const oldest = now.subtract({ seconds: USER_TOKEN_SECONDS + SLACK_SECONDS });
+  const oldest = oldestToken(now);
   const told = ended.filter((session) => Temporal.Instant.compare(session.tokenIssuedAt, oldest) > 0);
   const ids = (told.length > 0 ? told : ended.slice(0, 1)).map((session) => session.sessionId);
   return Array.from({ length: Math.ceil(ids.length / SESSIONS_PER_EVENT) }, (_, index) =>
     ids.slice(index * SESSIONS_PER_EVENT, (index + 1) * SESSIONS_PER_EVENT),
   );
+}
+
+/** No verifier takes a token that was made before. */
+function oldestToken(now: Temporal.Instant): Temporal.Instant {
+  return now.subtract({ seconds: USER_TOKEN_SECONDS + SLACK_SECONDS });
 }

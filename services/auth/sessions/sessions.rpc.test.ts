@@ -156,3 +156,18 @@ test("a password change ends the other sessions, keeps this one and the salt", a
   expect(await reasonOf(auth.auth.login({ username: first.username, password }))).toBe("INVALID_CREDENTIALS");
   await auth.auth.login({ username: first.username, password: "another unusual phrase" });
 });
+
+test("a session that has just ended by itself leaves no access token that a revocation misses", async () => {
+  let tokens: { accessToken: string; refreshToken: string } | undefined = await signIn();
+  const day = 86_400_000;
+  for (const ms of [13 * day, 13 * day, 4 * day - 60_000]) {
+    clock.jump(ms);
+    tokens = (await refresh(tokens?.refreshToken ?? "")).tokens;
+  }
+  clock.jump(120_000);
+  expect(await reasonOf(refresh(tokens?.refreshToken ?? ""))).toBe("REFRESH_TOKEN_INVALID");
+  const last = bearer(tokens?.accessToken);
+  expect((await auth.auth.getCurrentUser({}, last)).user).toBeDefined();
+  await auth.auth.revokeAllSessions({}, last);
+  expect(await reasonOf(auth.auth.getCurrentUser({}, last))).toBe("TOKEN_INVALID");
+});

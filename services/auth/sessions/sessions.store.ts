@@ -91,15 +91,16 @@ export async function lockUser(tx: Connection, userId: string): Promise<z.output
   return found ?? undefined;
 }
 
-/** Which of a user's living sessions: one, all, or all but one. */
+/** Which of a user's sessions: one, all, or all but one. */
 export type SessionChoice = { readonly only: string } | { readonly except: string } | "all";
 
+/** Also those that ended by themselves but whose last access token, made after `tokensSince`, may still be good. */
 export async function revokeSessions(
   tx: Connection,
   userId: string,
   choice: SessionChoice,
   reason: string,
-  now: Temporal.Instant,
+  { now, tokensSince }: { readonly now: Temporal.Instant; readonly tokensSince: Temporal.Instant },
 ): Promise<readonly SessionRow[]> {
   const chosen =
     choice === "all"
@@ -109,7 +110,8 @@ export async function revokeSessions(
         : sql.fragment`s.id <> ${choice.except}`;
   return await tx.any(sql.type(row)`
     update auth.sessions s set revoked_at = ${instant(now)}, revoked_reason = ${reason}
-    where s.user_id = ${userId} and s.revoked_at is null and s.idle_expires_at > ${instant(now)} and ${chosen}
+    where s.user_id = ${userId} and s.revoked_at is null and ${chosen}
+      and (s.idle_expires_at > ${instant(now)} or s.token_issued_at > ${instant(tokensSince)})
     returning ${columns}`);
 }
 
