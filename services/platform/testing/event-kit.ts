@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { ErrorCode, NatsError } from "nats";
 import type { NatsServerSettings } from "../../dev/nats-server.ts";
 import { connectNats, type Nats } from "../nats/connect.ts";
 import { readStream, type StoredMessage } from "../nats/read-stream.ts";
