@@ -3,6 +3,7 @@ import { promisify } from "node:util";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
+import { newAdmin } from "./testing/new-admin.ts";
 import { reasonOf } from "./testing/refusals.ts";
 import { bearer, startTestAuth, type TestAuth } from "./testing/start-test-auth.ts";
 
@@ -57,6 +58,13 @@ test("a service client gets tokens for its secret; the command can be repeated a
   const issued = await auth.tokens.issueServiceToken({ clientId: "uploads", clientSecret: first.clientSecret });
   expect(issued.accessToken.split(".")).toHaveLength(3);
   expect(await command("create-service-client", wish)).toMatchObject({ result: "unchanged" });
+
+  const root = await newAdmin(auth, await db.pool("auth"), "reader");
+  const wider = [...wish.slice(0, 3), "chunks.write,chunks.read,nodes.read", ...wish.slice(4)];
+  expect(await command("create-service-client", wider)).toMatchObject({ result: "updated" });
+  const { auditEvents } = await auth.admin.listAuditEvents({ actorId: "cli", pageSize: 1 }, root.headers);
+  expect(auditEvents).toMatchObject([{ reason: "scopes are now chunks.write chunks.read nodes.read" }]);
+  expect(await command("create-service-client", wish)).toMatchObject({ result: "updated" });
 
   const secret = "s".repeat(32);
   expect(await command("create-service-client", wish, { CLIENT_SECRET: secret })).toMatchObject({ result: "updated" });

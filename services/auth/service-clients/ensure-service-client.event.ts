@@ -51,7 +51,11 @@ export async function ensureServiceClient(
     const isSameSecret = wish.secret === undefined || existing.secretHash.equals(clientSecretHash(wish.secret));
     const isSameScopes = [...existing.scopes].sort().join() === [...wish.scopes].sort().join();
     if (isSameSecret && isSameScopes) return { kind: "unchanged", clientId, secret: undefined };
-    if (!isSameScopes) await setClientScopes(tx, clientId, wish.scopes);
+    if (!isSameScopes) {
+      await setClientScopes(tx, clientId, wish.scopes);
+      const reason = `scopes are now ${wish.scopes.join(" ")}`;
+      await recordAudit(tx, clock, { type: "CREATE_SERVICE_CLIENT", actorId: "cli", clientId, reason });
+    }
     if (!isSameSecret && wish.secret !== undefined) {
       await rotateClientSecret(tx, clientId, clientSecretHash(wish.secret), clock.now());
       await recordAudit(tx, clock, { type: "ROTATE_SERVICE_CLIENT_SECRET", actorId: "cli", clientId });
