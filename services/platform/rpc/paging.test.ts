@@ -28,3 +28,9 @@ test("0 means a page of 100, and the size has limits", () => {
 test.each(["x", "bnVsbA", "e30", "eyJpZCI6IngifQ", "%%%", "A".repeat(5_000)])("%j is no token", (pageToken) => {
   expect(() => pageOf({ pageSize: 0, pageToken }, cursor)).toThrow("page_token must be a next_page_token of this list");
 });
+
+test("a text that PostgreSQL cannot hold is no token", () => {
+  const byName = z.strictObject({ after: z.string() });
+  const pageToken = Buffer.from(JSON.stringify({ after: "a\0" })).toString("base64url");
+  expect(() => pageOf({ pageSize: 0, pageToken }, byName)).toThrow("page_token must be a next_page_token of this list");
+});

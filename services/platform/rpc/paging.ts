@@ -44,9 +44,16 @@ export function nextPageToken<Row>(rows: readonly Row[], limit: number, toCursor
 function decode(token: string): unknown {
   if (token.length > MAX_TOKEN_LENGTH) return undefined;
   try {
-    return JSON.parse(Buffer.from(token, "base64url").toString("utf8"));
+    const cursor: unknown = JSON.parse(Buffer.from(token, "base64url").toString("utf8"));
+    return isStorable(cursor) ? cursor : undefined;
   } catch {
     // Not a token of ours: the schema refuses undefined.
     return undefined;
   }
+}
+
+/** Whether PostgreSQL could hold every text: a made-up token must not become an error of the database. */
+function isStorable(value: unknown): boolean {
+  if (typeof value === "string") return !value.includes("\0");
+  return typeof value !== "object" || value === null || Object.values(value).every(isStorable);
 }

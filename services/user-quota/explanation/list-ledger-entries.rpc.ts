@@ -11,7 +11,12 @@ import { accountNotFound } from "../errors.ts";
 import { listEntries } from "../ledger/entries.store.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
 
-const cursor = z.strictObject({ before: z.coerce.bigint() });
+const cursor = z.strictObject({
+  before: z.coerce
+    .bigint()
+    .min(0n)
+    .max(2n ** 63n - 1n),
+});
 
 export function listLedgerEntries(deps: Deps): MethodImpl<typeof UserQuotaService.method.listLedgerEntries> {
   return async (request, context) => {
