@@ -1,6 +1,5 @@
 import type { ChildProcess } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
-import { createServer } from "node:net";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
@@ -15,6 +14,7 @@ import {
   spawnIn,
   watchFromOutside,
 } from "./postgres-sandbox.ts";
+import { freePort } from "./start/ports.ts";
 
 /** `folder` holds the cluster, the superuser's password (0600) and the server's log, kept between starts. */
 export interface EmbeddedPostgresOptions extends SandboxOptions {
@@ -177,13 +177,4 @@ async function ask(url: string, statement: string): Promise<boolean> {
   } finally {
     await client.end();
   }
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((resolve, reject) => probe.once("error", reject).listen(0, "127.0.0.1", resolve));
-  const address = probe.address();
-  await new Promise((resolve) => probe.close(resolve));
-  const port = typeof address === "object" && address !== null ? address.port : 0;
-  return port === 5432 || port === 0 ? freePort() : port;
 }

@@ -2,9 +2,9 @@ import { durationMs } from "@bufbuild/protobuf/wkt";
 import type { Client } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { systemClock } from "#platform/time/clock.ts";
 import { digestBytes } from "./digest.ts";
 import type { Holdings } from "./holdings.ts";
-import { pause } from "./reporter.ts";
 
 export interface HeartbeatOptions {
   readonly client: () => Client<typeof NodeService>;
@@ -36,7 +36,7 @@ export async function keepBeating(options: HeartbeatOptions): Promise<void> {
       if (options.signal.aborted) return;
       await options.onLost(error);
     }
-    await pause(reconnect * Math.random(), options.signal);
+    await systemClock.sleep(reconnect * Math.random(), options.signal);
     reconnect = Math.min(reconnect * 2, reconnectMs.most);
   }
 }
@@ -48,7 +48,7 @@ async function beatOnOneStream(options: HeartbeatOptions, onConnected: () => voi
       yield beat(options, sequence);
       const nextMs = await answered.promise;
       answered = Promise.withResolvers();
-      await pause(nextMs, options.signal);
+      await systemClock.sleep(nextMs, options.signal);
     }
   };
   let isFirst = true;

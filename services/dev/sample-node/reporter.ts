@@ -1,3 +1,4 @@
+import { systemClock } from "#platform/time/clock.ts";
 import type { StoredChunk } from "./chunk-store.ts";
 
 /** What the registry said of one reported chunk: keep it, or delete it. */
@@ -45,7 +46,7 @@ export function createReporter(options: ReporterOptions): { add(chunk: StoredChu
             wake = resolve;
             options.signal.addEventListener("abort", () => resolve(), { once: true });
           });
-          await pause(gatherMs, options.signal);
+          await systemClock.sleep(gatherMs, options.signal);
           continue;
         }
         try {
@@ -54,23 +55,10 @@ export function createReporter(options: ReporterOptions): { add(chunk: StoredChu
         } catch (error) {
           if (options.signal.aborted) return;
           options.say(`report failed, repeated: ${error instanceof Error ? error.message : String(error)}`);
-          await pause(retry * (0.5 + Math.random()), options.signal);
+          await systemClock.sleep(retry * (0.5 + Math.random()), options.signal);
           retry = Math.min(retry * 2, retryMs.most);
         }
       }
     },
   };
-}
-
-export function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
-    if (signal.aborted) done();
-  });
 }

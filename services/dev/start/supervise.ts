@@ -1,3 +1,5 @@
+import { systemClock } from "#platform/time/clock.ts";
+
 /** A process that is up. `exited` resolves with the reason once it has ended, asked or not. */
 export interface Running {
   readonly pid: number;
@@ -39,7 +41,7 @@ export async function supervise<P extends Running>(options: SuperviseOptions<P>)
       const reason = await current.exited;
       if (stopping.aborted) return;
       options.say(`${options.name} ended (${reason}): starting it again`);
-      await pause(restartDelayMs, stopping);
+      await systemClock.sleep(restartDelayMs, stopping);
       if (stopping.aborted) return;
       current = await startUntilReady(options, stopping);
       if (stopping.aborted) return;
@@ -71,20 +73,10 @@ async function startUntilReady<P extends Running>(options: SuperviseOptions<P>, 
     } catch (error) {
       if (signal.aborted) throw error;
       options.say(`${options.name} did not get ready, next try in ${delayMs / 1000} s: ${messageOf(error)}`);
-      await pause(delayMs, signal);
+      await systemClock.sleep(delayMs, signal);
       if (signal.aborted) throw error;
     }
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 export function messageOf(error: unknown): string {
