@@ -152,12 +152,3 @@ export async function hammer(callers: number, ms: number, call: (n: number) => P
 export function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
 }
-
-let failures = 0;
-/** Prints the figure beside its target; a missed one makes the benchmark fail at its end. */
-export function judge(what: string, value: number, target: number, isGood: "at least" | "at most"): void {
-  const passed = isGood === "at least" ? value >= target : value <= target;
-  if (!passed) failures += 1;
-  console.log(`${passed ? "ok    " : "MISSED"} ${what}: ${value.toFixed(3)} (${isGood} ${target})`);
-  if (failures > 0) process.exitCode = 1;
-}

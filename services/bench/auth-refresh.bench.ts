@@ -1,6 +1,7 @@
 import { hash as argon2Hash, argon2id } from "argon2";
-import { from, hammer, judge, median, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
+import { from, hammer, median, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
 import { benchPassword, insertUsers } from "./auth-bench-users.store.ts";
+import { isShort, measured } from "./measured.ts";
 
 // Refreshes per second of one core: how many the service answers for each second of CPU that it uses (the figure that
 // Keycloak's sizing guide gives: 120), and how many for all the CPU that it and PostgreSQL use.
@@ -29,7 +30,7 @@ const refresh = async () => {
 await hammer(16, 2_000, refresh);
 const perServiceCore: number[] = [];
 const perCore: number[] = [];
-for (let round = 0; round < 5; round += 1) {
+for (let round = 0; round < (isShort ? 1 : 5); round += 1) {
   const before = bench.cpuMs();
   const startedMs = performance.now();
   const count = await hammer(16, 4_000, refresh);
@@ -44,5 +45,5 @@ for (let round = 0; round < 5; round += 1) {
       `PostgreSQL ${((postgresS / count) * 1e6).toFixed(0)} µs`,
   );
 }
-judge("refreshes per second and core of the service", median(perServiceCore), 600, "at least");
-judge("refreshes per second and core of service and PostgreSQL together", median(perCore), 600, "at least");
+console.log(`per core of the service alone: ${median(perServiceCore).toFixed(0)}/s`);
+measured("refreshRate", perCore);

@@ -1,43 +1,108 @@
 import { spawn } from "node:child_process";
-import { readdir } from "node:fs/promises";
-import { cpus, totalmem } from "node:os";
+import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { parseArgs } from "node:util";
+import { printTable } from "../../db/table.ts";
+import { describeMachine } from "./machine.ts";
+import type { Measured } from "./measured.ts";
+import { recordRun } from "./record.ts";
+import { tableOf } from "./result-table.ts";
+import { type TargetName, targets } from "./targets.ts";
 
-// `npm run bench` runs every benchmark, `npm run bench -- relay quota` those whose names begin so. Each is a file of
-// its own that says what it measures and against which baseline of the same run: the machine is shared, so only the
-// ratios mean something.
+// `npm run bench` runs the short form of every benchmark that has one, in about three minutes; `--long` the full form of
+// all of them. Names choose (`npm run bench -- heartbeat`), in full form unless `--short` stands beside them. `--json FILE`
+// writes the figures, `--record` puts them into BENCHMARKS.md. Every benchmark is a file of its own that says what it
+// measures and against which baseline of the same run: the machine may be shared, so ratios tell more than rates.
 
-const wanted = process.argv.slice(2).filter((word) => !word.startsWith("-"));
-const passedOn = process.argv.slice(2).filter((word) => word.startsWith("-"));
 const suffix = ".bench.ts";
+/** Those that need big tables, ten thousand connections or a second server, and mean nothing without. */
+const longOnly = new Set([
+  ...["auth-guessing", "auth-scale", "auth-timing", "chunks-scale", "connected-nodes", "quota-ledger", "directory"],
+  ...["consumer", "event-latency", "import-sqlite", "rpc", "relay", "proofs"],
+]);
 
-const files = (await readdir(import.meta.dirname)).filter((file) => file.endsWith(suffix)).sort();
-const chosen = files.filter((file) => wanted.length === 0 || wanted.some((word) => file.startsWith(word)));
-if (chosen.length === 0) {
-  process.stderr.write(
-    `no such benchmark; there are: ${files.map((file) => file.slice(0, -suffix.length)).join(", ")}\n`,
-  );
-  process.exitCode = 2;
-}
+const { values: options, positionals: names } = parseArgs({
+  allowPositionals: true,
+  options: {
+    long: { type: "boolean", default: false },
+    short: { type: "boolean", default: false },
+    record: { type: "boolean", default: false },
+    json: { type: "string" },
+  },
+});
+const isShort = options.short || (names.length === 0 && !options.long);
 
-const [cpu] = cpus();
-process.stdout.write(
-  `node ${process.version}, ${process.platform} ${process.arch}, ${cpus().length} x ${cpu?.model ?? "unknown"}, ` +
-    `${Math.round(totalmem() / 2 ** 30)} GiB\n`,
+const all = (await readdir(import.meta.dirname))
+  .filter((file) => file.endsWith(suffix))
+  .map((file) => file.slice(0, -suffix.length))
+  .sort();
+const chosen = all.filter((benchmark) =>
+  names.length === 0 ? !(isShort && longOnly.has(benchmark)) : names.some((name) => benchmark.startsWith(name)),
 );
 
-let failed = 0;
-for (const file of chosen) {
-  process.stdout.write(`\n== ${file.slice(0, -suffix.length)}\n`);
-  const code = await new Promise<number | null>((resolve) => {
-    spawn(process.execPath, [`${import.meta.dirname}/${file}`, ...passedOn], { stdio: "inherit" }).once(
-      "exit",
-      resolve,
-    );
-  });
-  if (code !== 0) {
-    failed += 1;
-    process.stdout.write(`${file} ended with ${code}\n`);
+if (chosen.length === 0) {
+  process.stderr.write(`no such benchmark; there are: ${all.join(", ")}\n`);
+  process.exitCode = 2;
+} else {
+  const folder = await mkdtemp(join(tmpdir(), "decentrastore-bench-"));
+  try {
+    await runChosen(join(folder, "results.ndjson"));
+  } finally {
+    await rm(folder, { recursive: true, force: true });
   }
 }
-process.stdout.write(`\n${chosen.length - failed} passed, ${failed} failed\n`);
-if (failed > 0) process.exitCode = 1;
+
+async function runChosen(resultFile: string): Promise<void> {
+  const machine = await describeMachine();
+  process.stdout.write(`${machine.join("\n")}\n`);
+  const failed: string[] = [];
+  for (const benchmark of chosen) {
+    process.stdout.write(`\n== ${benchmark}\n`);
+    const code = await runOne(benchmark, resultFile);
+    if (code !== 0) failed.push(`${benchmark} (${code})`);
+  }
+  const measured = await resultsIn(resultFile);
+  const rows = tableOf(measured).filter(
+    ({ command }) => names.length === 0 || chosen.some((one) => command.endsWith(` ${one}`)),
+  );
+  process.stdout.write("\n");
+  printTable(rows.map(({ command: _, baseline: __, ...row }) => ({ ...row })));
+  const run = {
+    at: Temporal.Now.instant().toString({ smallestUnit: "second" }),
+    form: isShort ? "short" : "long",
+    machine,
+  };
+  if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify({ ...run, measured }, null, 2)}\n`);
+  if (options.record) await recordRun({ ...run, measured });
+  if (failed.length === 0) process.stdout.write("\nevery benchmark met its targets\n");
+  else process.stdout.write(`\nmissed or failed: ${failed.join(", ")}\n`);
+  process.exitCode = failed.length === 0 ? 0 : 1;
+}
+
+function runOne(benchmark: string, resultFile: string): Promise<number | null> {
+  const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: isShort ? "short" : "long" };
+  return new Promise((resolve, reject) => {
+    spawn(process.execPath, [join(import.meta.dirname, `${benchmark}${suffix}`)], { stdio: "inherit", env })
+      .once("error", reject)
+      .once("exit", resolve);
+  });
+}
+
+async function resultsIn(file: string): Promise<Measured[]> {
+  const text = await readFile(file, "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return "";
+    throw error;
+  });
+  return text.split("\n").filter(Boolean).map(parseLine);
+}
+
+function parseLine(line: string): Measured {
+  const parsed: Measured & { name: string } = JSON.parse(line);
+  if (!isTargetName(parsed.name)) throw new Error(`a benchmark reported ${parsed.name}, which is no target`);
+  return parsed;
+}
+
+function isTargetName(name: string): name is TargetName {
+  return name in targets;
+}
