@@ -21,6 +21,7 @@ const checks: readonly Check[] = [
     proof: /\b[1-9]\d* modules/,
   },
   { name: "proto lint", command: ["buf", "lint"] },
+  { name: "proto breaking changes", command: ["buf", "breaking", "proto", "--against", "proto/lock.binpb"] },
   { name: "generated code", command: [node, "services/dev/checks/generated-code.ts"] },
   { name: "migrations", command: [node, "services/dev/checks/migrations.ts"] },
   { name: "schema dumps", command: [node, "services/dev/checks/schema-dump.ts"] },
