@@ -5,6 +5,7 @@ import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb
 import { callerKey } from "#platform/rpc/caller.ts";
 import { createChunkRooms } from "../node-registry/chunk-rooms.ts";
 import { createChunkBench, median, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
+import { measured } from "./measured.ts";
 
 // Confirmation and location of 1,000 chunks with 200,000 and with 20 million replicas in the tables. The goal is at most
 // 1.5 times as long. BENCH_ROWS sets the larger number; seeding 20 million takes minutes and 8 GB below TMPDIR.
@@ -46,6 +47,10 @@ for (const what of ["confirm", "locate"] as const) {
       `${(large[what] / small[what]).toFixed(2)} times (goal: at most 1.5)\n`,
   );
 }
+
+const reduced = LARGE < 20_000_000 ? `${LARGE} rows` : undefined;
+measured("chunkScaleConfirm", large.confirm / small.confirm, reduced);
+measured("chunkScaleLocate", large.locate / small.locate, reduced);
 
 /** Stored chunks with three replicas each, up to this number of replicas. */
 async function grow(rows: number): Promise<void> {

@@ -5,6 +5,7 @@ import pg from "pg";
 import { StreamHeartbeatsRequestSchema } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import type { TestNode } from "../node-registry/testing/registry-clients.ts";
 import { frameOf, openSessions, pause } from "./grpc-load.ts";
+import { measured } from "./measured.ts";
 import { createRegistryKit, residentBytesOf } from "./registry-kit.ts";
 
 // What connected nodes cost the registry in memory, and how long all of them need to come back when they lose their
@@ -33,11 +34,12 @@ console.log(
 for (const stream of streams) stream.session?.destroy();
 const lostAt = performance.now();
 streams = await connectAll();
-console.log(
-  `all ${count} were back ${((performance.now() - lostAt) / 1_000).toFixed(1)} s after losing their connections`,
-);
+const returnedAfterS = (performance.now() - lostAt) / 1_000;
 await pause(2_000);
-console.log(`called offline: ${await countOffline()}`);
+const reduced = count < 10_000 ? `${count} nodes` : undefined;
+measured("connectedMemory", (after - before) / count / 1_000, reduced);
+measured("connectedReturn", returnedAfterS, reduced);
+measured("connectedOffline", await countOffline(), reduced);
 for (const stream of streams) stream.session?.destroy();
 
 async function connectAll(): Promise<ClientHttp2Stream[]> {

@@ -7,6 +7,7 @@ import { StreamHeartbeatsRequestSchema } from "#gen/decentrastore/node_registry/
 import type { TestNode } from "../node-registry/testing/registry-clients.ts";
 import { grantEtcdLease, keepAliveMessage } from "./etcd-lease.ts";
 import { type LoadResult, type LoadTarget, loadStreams, loadUnary, openSessions, pause } from "./grpc-load.ts";
+import { isShort, measured } from "./measured.ts";
 import { cpuMicrosOf, createRegistryKit, median, stopChild, writeTlsFiles } from "./registry-kit.ts";
 
 // Heartbeats per second over mutual TLS, persisted and published, against a bare grpc-js echo and against etcd's
@@ -14,7 +15,7 @@ import { cpuMicrosOf, createRegistryKit, median, stopChild, writeTlsFiles } from
 // PATH (Debian: etcd-server). BENCH_ONLY=stream or unary runs one half; BENCH_NODE_OPTIONS=--cpu-prof goes to the registry.
 
 const CONNECTIONS = 16;
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? (isShort ? 1 : 5));
 const times = { warmMs: 1_500, runMs: 3_000 };
 
 await using kit = await createRegistryKit();
@@ -78,6 +79,10 @@ for (const group of [...(only === "unary" ? [] : [streams]), ...(only === "strea
       await pause(300);
     }
   }
+  if (rates.has("etcd LeaseKeepAlive"))
+    measured("heartbeatStream", ratios(rates, "StreamHeartbeats", "etcd LeaseKeepAlive"));
+  if (rates.has("Heartbeat, unary"))
+    measured("heartbeatUnary", ratios(rates, "Heartbeat, unary", "bare grpc-js echo, unary"));
   const baseline = median(rates.get(group[0]?.name ?? "") ?? []);
   for (const { name } of group) {
     const rate = median(rates.get(name) ?? []);
@@ -88,6 +93,11 @@ for (const group of [...(only === "unary" ? [] : [streams]), ...(only === "strea
         `  server CPU ${cpu} µs  (rounds: ${all} k/s)`,
     );
   }
+}
+
+function ratios(rates: ReadonlyMap<string, readonly number[]>, ours: string, baseline: string): number[] {
+  const base = rates.get(baseline) ?? [];
+  return (rates.get(ours) ?? []).map((rate, round) => rate / (base[round] ?? Number.NaN));
 }
 
 async function withSessions(

@@ -9,6 +9,7 @@ import { createBudget } from "../node-registry/proofs/schedule.ts";
 import { scheduleOnce } from "../node-registry/proofs/scheduler.worker.ts";
 import { countSuccesses } from "../node-registry/proofs/success-counter.worker.ts";
 import { type ChunkBench, createChunkBench, median, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { measured } from "./measured.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
 import { createProver, seedReplicas } from "./proof-bench-kit.ts";
 
@@ -49,6 +50,7 @@ function verifying(): void {
   console.log(
     `verifying leaves of 256 KiB chunks: ${Math.round(rate).toLocaleString("en")} per second of processor, wanted 20,000`,
   );
+  measured("merkle", rate);
 }
 
 /** Everything that needs a database of this size; answers how many blocks a node costs to find what is due of it. */
@@ -119,6 +121,13 @@ async function settling(bench: ChunkBench): Promise<void> {
   }
   console.log(
     `   heartbeats beside the proofs: ${(median(during) / median(without)).toFixed(2)} of those alone, wanted 0.80`,
+  );
+  const reduced = REPLICAS < 20_000_000 ? `${REPLICAS.toLocaleString("en")} replicas` : undefined;
+  measured("proofRate", unpaced, reduced);
+  measured(
+    "proofHeartbeats",
+    during.map((beats, round) => beats / (without[round] ?? Number.NaN)),
+    reduced,
   );
 }
 

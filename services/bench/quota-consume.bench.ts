@@ -13,6 +13,7 @@ import { systemClock as clock } from "#platform/time/clock.ts";
 import { onChunkFacts } from "../user-quota/charges/on-chunk-facts.event.ts";
 import type { Deps } from "../user-quota/deps.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
+import { measured } from "./measured.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
 
 // How many chunk.stored events per second become charges, from the stream to the committed ledger: spread over 100,000
@@ -55,6 +56,9 @@ const { inbox = 0, spread = 0, hot = 0 } = results;
 console.log(
   `spread against the inbox alone ${(spread / inbox).toFixed(2)}, one user against spread ${(hot / spread).toFixed(2)}`,
 );
+
+measured("consumeRate", spread);
+measured("consumeHot", hot / spread);
 
 async function measure(round: string, name: string, userOf: (index: number) => string, charges: boolean) {
   const count = round === "warm-up" ? total / 6 : total;

@@ -13,6 +13,7 @@ import { callerKey } from "#platform/rpc/caller.ts";
 import { systemClock as clock } from "#platform/time/clock.ts";
 import { userQuotaHandlers } from "../user-quota/rpcs.ts";
 import { createBenchKit, percentile } from "./event-bench-kit.ts";
+import { measured } from "./measured.ts";
 
 // GetQuota and ListLedgerEntries (a page of 100) beside 100,000 and beside 10 million ledger rows, each in a database of
 // its own, in turns. Target: at most 1.5 times the time. `--rows=N` sets the larger number.
@@ -46,6 +47,11 @@ for (const kind of kinds) {
     ),
   );
   const [small = 0, large = 0] = medians;
+  measured(
+    kind === "getQuota" ? "ledgerGetQuota" : "ledgerList",
+    large / small,
+    manyRows < 10_000_000 ? `${manyRows.toLocaleString("en")} rows` : undefined,
+  );
   console.log(
     `${kind}: ${small.toFixed(2)} ms beside 100,000 rows, ${large.toFixed(2)} ms beside ${manyRows.toLocaleString("en")}, ratio ${(large / small).toFixed(2)}`,
   );

@@ -19,6 +19,7 @@ import { systemClock as clock } from "#platform/time/clock.ts";
 import type { Deps } from "../user-quota/deps.ts";
 import { userQuotaHandlers } from "../user-quota/rpcs.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
+import { isShort, measured } from "./measured.ts";
 
 // ReserveStorage as a handler, and over the wire (Connect over h2c, access token, policy; client and server share this
 // process, so each call pays for both), against the bare SQL of the same work through the same pool: a transaction that
@@ -27,7 +28,7 @@ import { createBenchKit, perSecond } from "./event-bench-kit.ts";
 
 const users = 2_000;
 const callsPerSlice = 400;
-const slices = 12;
+const slices = isShort ? 5 : 12;
 const concurrency = 32;
 const nothing = z.strictObject({});
 
@@ -109,6 +110,8 @@ console.log(`distinct users: handler ${ratio(handler, bare)}, over the wire ${ra
 console.log(
   `one user: handler ${ratio(bareHot, handlerHot)}, over the wire ${ratio(bareHot, wireHot)} times the time of the bare SQL`,
 );
+measured("reserveDistinct", handler / bare);
+measured("reserveHot", bareHot / handlerHot);
 sessionManager.abort();
 
 function ratio(a: number, b: number): string {
