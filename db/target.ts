@@ -51,12 +51,18 @@ export function schemasOfOption(name: string | undefined): readonly Schema[] {
 
 /** Runs a command and turns its failure into one readable message and exit code 1. */
 export async function runCommand(work: () => Promise<number>): Promise<void> {
+  for (const output of [process.stdout, process.stderr]) output.on("error", ignoreClosedPipe);
   try {
     process.exitCode = await work();
   } catch (error) {
     process.exitCode = 1;
     console.error(error instanceof Error ? chainOf(error).join("\n  because: ") : String(error));
   }
+}
+
+/** Who reads the output may stop reading (`| head`): the work goes on to its end, a restore is not left half done. */
+function ignoreClosedPipe(error: Error): void {
+  if (Reflect.get(error, "code") !== "EPIPE") throw error;
 }
 
 /** The messages of an error and its causes, each once. */
