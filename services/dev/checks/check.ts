@@ -26,6 +26,7 @@ const checks: readonly Check[] = [
   { name: "migrations", command: [node, "services/dev/checks/migrations.ts"] },
   { name: "schema dumps", command: [node, "services/dev/checks/schema-dump.ts"] },
   { name: "sizes", command: [node, "services/dev/checks/sizes.ts"] },
+  { name: "guarantees", command: [node, "services/dev/checks/guarantees.ts"], proof: /^[1-9]\d* tests named/m },
   { name: "deployment files", command: [node, "services/dev/checks/deployment-files.ts"] },
 ];
 
