@@ -5,7 +5,7 @@ import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb
 import { implement, type RpcService } from "#platform/rpc/service.ts";
 import type { ChunkRooms, Deps } from "./deps.ts";
 import { getNode } from "./directory/get-node.rpc.ts";
-import { listNodes } from "./directory/list-nodes.rpc.ts";
+import { type ListDeps, listNodes } from "./directory/list-nodes.rpc.ts";
 import { setNodeState } from "./directory/set-node-state.rpc.ts";
 import { type WatchDeps, watchNodes } from "./directory/watch-nodes.rpc.ts";
 import { createJoinToken } from "./enrollment/create-join-token.rpc.ts";
@@ -32,7 +32,7 @@ export function enrollmentService(deps: EnrollmentDeps): RpcService {
 }
 
 export function directoryService(
-  deps: Deps & WatchDeps & { readonly chunkRooms: ChunkRooms; readonly proofRooms: ProofRooms },
+  deps: Deps & WatchDeps & ListDeps & { readonly chunkRooms: ChunkRooms; readonly proofRooms: ProofRooms },
 ): RpcService {
   const rpcs = {
     getNode: getNode(deps),

@@ -29,7 +29,7 @@ import { type RotationTimes, rotationTimes } from "./enrollment/rotation.worker.
 import { joinRooms } from "./join-rooms.ts";
 import { startLiveness } from "./liveness/start-liveness.worker.ts";
 import { createProofRooms, type ProofRooms } from "./proof-rooms.ts";
-import { createRepairRooms } from "./repair-rooms.ts";
+import { createRepairRooms, repairHooks } from "./repair-rooms.ts";
 import { directoryService, enrollmentService, nodeService } from "./rpcs.ts";
 
 const SCHEMA = "node_registry";
@@ -91,7 +91,8 @@ async function startRooms(
   stack: AsyncDisposableStack,
   signal: AbortSignal,
 ): Promise<ChunkRooms> {
-  const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps, { onLossReported: proofRooms.onLossReported });
+  const hooks = { ...repairHooks(deps), onLossReported: proofRooms.onLossReported };
+  const chunkRooms = (parts.chunkRooms ?? createChunkRooms)(deps, hooks);
   stack.use(await chunkRooms.startWorkers(signal, nats));
   stack.use(proofRooms.startWorkers(signal));
   const repairRooms = chunkRooms.placer === undefined ? undefined : createRepairRooms(deps, chunkRooms.placer);
@@ -171,7 +172,14 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
     clock,
     services: [
       enrollmentService({ ...deps, authorities, writes }),
-      directoryService({ ...deps, chunkRooms, proofRooms, ring: rooms.directory.ring, ...watching }),
+      directoryService({
+        ...deps,
+        chunkRooms,
+        proofRooms,
+        directory: rooms.directory,
+        ring: rooms.directory.ring,
+        ...watching,
+      }),
       ...chunkRooms.services,
       databaseService({ pool, schema: SCHEMA, log }),
     ],

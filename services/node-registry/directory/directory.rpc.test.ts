@@ -78,6 +78,26 @@ test("nodes are listed by id in stable pages, and filters must all fit", async (
   expect((await refusalOf(registry.directory.getNode({ nodeId: "XYZ" }))).code).toBe(Code.InvalidArgument);
 });
 
+test("a list has what any replica committed before it, with the figures of nodes that beat elsewhere", async () => {
+  const node = await registry.enroll({ region: "list-figures" });
+  using client = node.connect();
+  const listed = async (filter = {}) => (await other.directory.listNodes({ region: "list-figures", ...filter })).nodes;
+  await client.unary(heartbeat, beat(1, { usedBytes: 5n, freeBytes: 7n }));
+  await vi.waitFor(async () => {
+    const { node: found } = await registry.directory.getNode({ nodeId: node.nodeId });
+    expect(found).toMatchObject({ liveness: NodeLiveness.ONLINE, usedBytes: 5n });
+  }, 5_000);
+  const { node: stored } = await registry.directory.getNode({ nodeId: node.nodeId });
+  expect(await listed()).toEqual([stored]);
+  expect(await listed({ minFreeBytes: 8n })).toEqual([]);
+  for (const state of [NodeState.DRAINING, NodeState.IN_SERVICE]) {
+    await registry.directory.setNodeState({ nodeId: node.nodeId, state, reason: "test" });
+    expect((await listed()).map((found) => found.state)).toEqual([state]);
+  }
+  await client.unary(NodeService.method.deregister, {});
+  expect(await listed()).toEqual([]);
+});
+
 test("a watcher gets a snapshot, then every change in order, the same on every replica, and can resume", async () => {
   const node = await registry.enroll();
   const snapshot = await watch(other, 0n, (all) => all.at(-1)?.change.case === "snapshotEnd");

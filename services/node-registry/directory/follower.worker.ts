@@ -20,11 +20,16 @@ export interface FollowerDeps {
   figuresPeriodMs(): number | undefined;
 }
 
+export interface Follower extends AsyncDisposable {
+  /** Resolves once the view has everything that was committed before this call, on whichever process; or at its end. */
+  caughtUp(callEnded: AbortSignal): Promise<void>;
+}
+
 /**
  * Keeps the view and the ring of this process up to date with the directory's change log: one indexed query every 250 ms
  * whatever the number of watchers, and at once after a change of this process's own. Resolves once the view is complete. An outage of PostgreSQL only delays it.
  */
-export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<AsyncDisposable> {
+export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<Follower> {
   await loadView(deps);
   const stop = new AbortController();
   const ending = AbortSignal.any([signal, stop.signal]);
@@ -36,6 +41,13 @@ export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Pr
   ending.addEventListener("abort", () => wakes.up.abort(), { once: true });
   const running = follow(deps, ending, wakes);
   return {
+    caughtUp: async (callEnded) => {
+      const { revision } = await selectDirectoryHead(deps.pool);
+      while (deps.ring.head < revision && !callEnded.aborted) {
+        wakes.up.abort();
+        await deps.ring.pushedAfter(deps.ring.head, callEnded);
+      }
+    },
     [Symbol.asyncDispose]: async () => {
       stop.abort();
       await running;
@@ -111,14 +123,6 @@ async function refreshFigures(deps: FollowerDeps, cursor: { figuresAfter: bigint
   if (periodMs === undefined) return;
   const slice = Math.max(100, Math.ceil((deps.view.candidates().length * POLL_MS) / periodMs));
   const rows = await selectFiguresAfter(deps.pool, cursor.figuresAfter, slice);
-  for (const row of rows) {
-    deps.view.putFigures(row.node_row_id, {
-      usedBytes: Number(row.used_bytes),
-      freeBytes: Number(row.free_bytes),
-      chunkCount: Number(row.chunk_count),
-      peerNetwork: row.peer_network,
-      responsiveness: row.responsiveness,
-    });
-  }
-  cursor.figuresAfter = rows.length < slice ? 0n : (rows.at(-1)?.node_row_id ?? 0n);
+  for (const { rowId, ...figures } of rows) deps.view.putFigures(rowId, figures);
+  cursor.figuresAfter = rows.length < slice ? 0n : (rows.at(-1)?.rowId ?? 0n);
 }

@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { AddressSchema } from "#gen/decentrastore/node_registry/v1/address_pb.ts";
 import { type Node, NodeLiveness, NodeSchema, NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import type { LivenessName, NodeStateName, PlacementCandidate } from "./network-view.ts";
@@ -54,10 +54,12 @@ export function toProtoNodeLiveness(name: LivenessName): NodeLiveness {
   return livenesses[name];
 }
 
+/** A literal and not `create`, which takes five times as long: a list has a thousand of them. */
 export function toProtoNode(record: NodeRecord): Node {
-  return create(NodeSchema, {
+  return {
+    $typeName: NodeSchema.typeName,
     nodeId: record.nodeId,
-    address: { host: record.address.host, port: record.address.port },
+    address: { $typeName: AddressSchema.typeName, host: record.address.host, port: record.address.port },
     region: record.region,
     softwareVersion: record.softwareVersion,
     capacityGb: record.capacityGb,
@@ -73,5 +75,5 @@ export function toProtoNode(record: NodeRecord): Node {
     isOnProbation: record.isOnProbation,
     createdAt: toTimestamp(record.createdAt),
     revision: record.revision,
-  });
+  };
 }

@@ -1,4 +1,5 @@
 import type { NetworkView } from "./network-view.ts";
+import { createNodeOrder } from "./node-order.ts";
 import type { NodeRecord } from "./node-record.ts";
 
 /** Figures that heartbeats change without a directory change. */
@@ -16,6 +17,8 @@ export interface NodeTable extends NetworkView {
   candidates(): readonly NodeRecord[];
   node(nodeId: string): NodeRecord | undefined;
   nodeByRowId(rowId: bigint): NodeRecord | undefined;
+  /** Nodes that are not deregistered by node_id, behind this one; to be read within one synchronous step. */
+  after(nodeId: string): Iterable<NodeRecord>;
   /** Takes a node as it was read, unless a newer revision of it is known. Answers the entry. */
   put(record: NodeRecord): NodeRecord;
   putFigures(rowId: bigint, figures: NodeFigures): void;
@@ -32,6 +35,7 @@ export function createNodeTable(): NodeTable {
   const byRowId = new Map<bigint, Entry>();
   const present: Entry[] = [];
   const positions = new Map<Entry, number>();
+  const order = createNodeOrder<Entry>();
   const listeners: ((record: NodeRecord) => void)[] = [];
   const head = { revision: 0n };
 
@@ -57,12 +61,16 @@ export function createNodeTable(): NodeTable {
     candidates: () => present,
     node: (nodeId) => byNodeId.get(nodeId),
     nodeByRowId: (rowId) => byRowId.get(rowId),
+    after: (nodeId) => order.after(nodeId),
     put: (record) => {
       const known = byRowId.get(record.rowId);
       if (known !== undefined && known.revision > record.revision) return known;
       const entry = known === undefined ? { ...record } : Object.assign(known, record);
-      byNodeId.set(entry.nodeId, entry);
-      byRowId.set(entry.rowId, entry);
+      if (known === undefined) {
+        byNodeId.set(entry.nodeId, entry);
+        byRowId.set(entry.rowId, entry);
+        order.add(entry);
+      }
       place(entry);
       for (const listener of listeners) listener(entry);
       return entry;

@@ -1,7 +1,5 @@
 import { type ConnectRouter, createConnectRouter, createContextValues, type MethodImplSpec } from "@connectrpc/connect";
 import {
-  compressionBrotli,
-  compressionGzip,
   type connectNodeAdapter,
   universalRequestFromNodeRequest,
   universalResponseToNodeResponse,
@@ -9,6 +7,7 @@ import {
 import type { Logger } from "#platform/log/logger.ts";
 import { peerKey } from "#platform/rpc/caller.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
+import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
 
@@ -37,7 +36,7 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
   const { log, trustedProxyCount } = options;
   const policedByName = new Map(options.services.map((policed) => [policed.service.typeName, policed]));
   const router = createConnectRouter({
-    acceptCompression: [compressionGzip, compressionBrotli],
+    acceptCompression: [...fastCompressions],
     maxTimeoutMs: MAX_TIMEOUT_MS,
     // A newcomer reads answers with curl: a quota without its zero used bytes would be a riddle.
     jsonOptions: { ignoreUnknownFields: true, alwaysEmitImplicit: true },
