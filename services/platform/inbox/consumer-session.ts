@@ -1,4 +1,5 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
+import { failpoint } from "#platform/failpoints/failpoints.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
 import { type Delivery, type Pull, startPull } from "#platform/nats/pull.ts";
 import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
@@ -82,6 +83,7 @@ class ConsumerSession {
   }
 
   async #process(arrived: readonly Arrived[]): Promise<void> {
+    if (arrived.length > 0) failpoint("consumer.received");
     const events: DeliveredEvent[] = [];
     for (const event of arrived) {
       if ("error" in event) this.#unreadable.push(event);
@@ -112,8 +114,10 @@ class ConsumerSession {
     for (;;) {
       try {
         const applied = await this.#commit(events);
+        failpoint("consumer.after-commit");
         options.afterCommit?.();
         for (const event of events) this.#pull.acknowledge(event.delivery);
+        failpoint("consumer.after-acknowledge");
         this.#count(events, applied);
         this.#waits = 0;
         return undefined;
@@ -138,6 +142,7 @@ class ConsumerSession {
       // The stream may hold an event twice, within one batch even.
       const fresh = events.filter((event) => isNew.delete(event.eventId));
       if (fresh.length > 0) await apply(tx, fresh);
+      failpoint("consumer.before-commit");
       return fresh.length;
     });
   }

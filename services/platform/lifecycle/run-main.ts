@@ -1,3 +1,4 @@
+import { armFailpoints } from "#platform/failpoints/failpoints.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import type { ServiceAddresses } from "./serve-service.ts";
 
@@ -28,6 +29,7 @@ export async function runMain(name: string, start: (signal: AbortSignal) => Prom
   });
   let running: RunningMain;
   try {
+    armFailpoints(process.env);
     running = await start(stopping.signal);
   } catch (error) {
     if (stopping.signal.aborted) log.info("stopped while starting");

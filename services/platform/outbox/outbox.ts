@@ -1,4 +1,5 @@
 import { create, type DescMessage, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
+import { failpoint } from "#platform/failpoints/failpoints.ts";
 import type { Connection, Pool, Transaction } from "#platform/postgres/pool.ts";
 import { eventTraceparent } from "#platform/rpc/trace.ts";
 import type { Clock } from "#platform/time/clock.ts";
@@ -68,7 +69,12 @@ export async function transact<T>(
   deps: { pool: Pool; outbox: Outbox },
   work: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
-  const result = await deps.pool.transaction(work);
+  const result = await deps.pool.transaction(async (tx) => {
+    const worked = await work(tx);
+    failpoint("commit.before");
+    return worked;
+  });
+  failpoint("commit.after");
   deps.outbox.wake();
   return result;
 }

@@ -1,4 +1,5 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
+import { failpoint } from "#platform/failpoints/failpoints.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
 import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
 import { streamOf } from "#platform/nats/streams.ts";
@@ -91,11 +92,13 @@ class RelaySession implements AsyncDisposable {
     if (!options.nats.isConnected()) return;
     const source = sourceOf(options.schema);
     for (const row of this.#queue.take(MAX_IN_FLIGHT - this.#publisher.inFlight())) {
+      failpoint("relay.before-publish");
       this.#publisher.publish(publicationOf(row, source), (outcome) => this.#settle(row, outcome));
     }
   }
 
   #settle(row: OutboxRow, outcome: PublishOutcome): void {
+    failpoint("relay.after-publish");
     if (outcome.kind === "stored") this.#stored(row, outcome);
     else this.#failed(row, outcome);
     this.#latch.notify();
@@ -178,10 +181,12 @@ class RelaySession implements AsyncDisposable {
   async #markRows(batch: Stored[]): Promise<void> {
     const { options, lease, metrics } = this.#context;
     try {
+      failpoint("relay.before-mark");
       if (!(await markPublished(options.pool, options.schema, lease.epoch, batch))) {
         this.#isDeposed = true;
         return;
       }
+      failpoint("relay.after-mark");
       this.#queue.forget(batch.map(({ row }) => row.id));
       for (const [stream, stored] of Map.groupBy(batch, ({ stream }) => stream)) {
         metrics.published.inc({ stream }, stored.length);

@@ -1,5 +1,6 @@
 import type { DescMessage, MessageInitShape, MessageShape } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
+import { failpoint } from "#platform/failpoints/failpoints.ts";
 import { type Call, callIn } from "./call.ts";
 import { CallContext } from "./call-context.ts";
 import type { PolicyDeps } from "./policy-deps.ts";
@@ -25,11 +26,13 @@ export function policeUnary(handler: Unary, deps: PolicyDeps): Unary {
     };
     const succeed = (response: MessageInitShape<DescMessage>) => {
       deps.calls.finished(call);
+      failpoint("rpc.before-answer");
       return response;
     };
     try {
       const refusal = call.policy.rule.admitsRequest(call.caller, request);
       if (refusal !== undefined) throw refusal;
+      failpoint("rpc.received");
       const result = runInCall(call, () => handler(request, scoped));
       return isPromise(result)
         ? untilDeadline(result, { call, scoped, budgetMs, deps }).then(succeed, fail)
