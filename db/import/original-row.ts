@@ -96,13 +96,15 @@ function textOf(name: ColumnName, cell: Cell | undefined, encoding: ReadingRules
 
 /** Number n becomes the n-th UUID of a range that nothing else makes (version 8, for own use); UUIDs are kept. */
 function userIdOf(cell: Cell | undefined, encoding: ReadingRules["encoding"]): string {
-  if (typeof cell === "bigint" && cell >= 0n && cell < 2n ** 48n) {
-    return `00000000-0000-8000-8000-${cell.toString(16).padStart(12, "0")}`;
+  if (typeof cell === "number") throw new CellError("id is neither a whole number nor a UUID");
+  const text = textOf("id", cell, encoding) ?? "";
+  // SQLite turns numbers into text where the column was declared so.
+  if (/^(0|-?[1-9]\d{0,29})$/.test(text)) {
+    const id = BigInt(text);
+    if (id < 0n || id >= 2n ** 48n) throw new CellError("id is negative or has more than 48 bits");
+    return `00000000-0000-8000-8000-${id.toString(16).padStart(12, "0")}`;
   }
-  if (typeof cell === "bigint") throw new CellError("id is negative or has more than 48 bits");
-  const digits = /^([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})$/i.exec(
-    textOf("id", cell, encoding) ?? "",
-  );
+  const digits = /^([0-9a-f]{8})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{4})-?([0-9a-f]{12})$/i.exec(text);
   if (digits === null) throw new CellError("id is neither a whole number nor a UUID");
   return digits.slice(1).join("-").toLowerCase();
 }
@@ -120,14 +122,14 @@ function saltOf(row: OriginalRow, encoding: ReadingRules["encoding"]): string {
 
 function bytesOf(name: ColumnName, cell: Cell | undefined, encoding: ReadingRules["encoding"], missing: bigint) {
   if (cell === undefined || cell === null) return missing;
-  const value = wholeNumberOf(cell) ?? wholeNumberOf(textOf(name, cell, encoding));
+  const value = typeof cell === "object" ? wholeNumberOf(textOf(name, cell, encoding)) : wholeNumberOf(cell);
   if (value === undefined) throw new CellError(`${name} is no whole number`);
   if (value < 0n) throw new CellError(`${name} is negative (${value})`);
   if (value > maxBytes) throw new CellError(`${name} is above ${maxBytes}`);
   return value;
 }
 
-function wholeNumberOf(value: Cell | string): bigint | undefined {
+function wholeNumberOf(value: string | bigint | number | null): bigint | undefined {
   if (typeof value === "bigint") return value;
   if (typeof value === "number") return Number.isSafeInteger(value) ? BigInt(value) : undefined;
   return typeof value === "string" && /^-?\d{1,30}$/.test(value.trim()) ? BigInt(value.trim()) : undefined;

@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { statSync } from "node:fs";
 import { DatabaseSync, type SQLOutputValue } from "node:sqlite";
 import { z } from "zod";
 import { UsageError } from "../target.ts";
@@ -23,7 +23,9 @@ const encodings = { "UTF-8": "utf-8", "UTF-16le": "utf-16le", "UTF-16be": "utf-1
  * @throws UsageError for files that are missing, locked, damaged or something else.
  */
 export function openSource(file: string): Source {
-  if (!existsSync(file)) throw new UsageError(`${file} does not exist`);
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) throw new UsageError(`${file} does not exist`);
+  if (!found.isFile()) throw new UsageError(`${file} is no file`);
   return readable(file, () => {
     const db = new DatabaseSync(file, { readOnly: true, timeout: 2_000 });
     try {

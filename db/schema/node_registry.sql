@@ -34,7 +34,8 @@ chunk_repairs with (autovacuum_vacuum_scale_factor=0.05) (
   generation integer not null,
   size_bytes bigint not null,
   started_at timestamp with time zone not null,
-  deadline timestamp with time zone not null
+  deadline timestamp with time zone not null,
+  refused_at timestamp with time zone
 )
 chunk_storage partition by hash (chunk_hash) (
   id bigint not null default nextval('node_registry.chunk_storage_id_seq'::regclass),
