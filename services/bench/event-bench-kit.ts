@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import pg from "pg";
 import { createLogger } from "#platform/log/logger.ts";
 import { migrate } from "#platform/migrations/migrate.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
@@ -16,6 +17,8 @@ export interface BenchKit extends AsyncDisposable {
   log: ReturnType<typeof createLogger>;
   pool(schema: "auth" | "user_quota" | "node_registry"): Promise<Pool>;
   connect(user: string): Promise<Nats>;
+  /** A bare connection of the driver, as superuser. */
+  bare(): Promise<pg.Client>;
 }
 
 export async function createBenchKit(): Promise<BenchKit> {
@@ -32,6 +35,12 @@ export async function createBenchKit(): Promise<BenchKit> {
       const pool = await openPool({ url: server.url, schema, log, assumeRole: true });
       stack.defer(() => pool.end());
       return pool;
+    },
+    bare: async () => {
+      const client = new pg.Client({ connectionString: server.url });
+      await client.connect();
+      stack.defer(() => client.end());
+      return client;
     },
     connect: async (user) => stack.use(await connectNats({ url: broker.url(user), name: "bench", log })),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
