@@ -61,6 +61,8 @@ export type ChunkStats = Pick<
 export interface ChunkHooks {
   /** A node has said that it lost these replicas, which counted until now. At the end of the transaction. */
   readonly onLossReported?: (tx: Transaction, losses: readonly ReportedLoss[]) => Promise<void>;
+  /** A node has said that it does not have these, whether they counted or not. Their chunks are locked. */
+  readonly onAbsenceReported?: (tx: Transaction, absent: readonly ReportedLoss[]) => Promise<void>;
 }
 
 export interface ReportedLoss {

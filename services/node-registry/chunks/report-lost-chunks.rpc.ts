@@ -23,6 +23,7 @@ export function reportLostChunks(
       const terms = { cause: ReplicaLossCause.REPORTED_BY_NODE, mayReturn: false };
       const lost = await recordLosses(deps, tx, losses, terms);
       await deps.onLossReported?.(tx, lost);
+      await deps.onAbsenceReported?.(tx, losses);
     });
     return {};
   };

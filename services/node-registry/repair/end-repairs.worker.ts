@@ -15,11 +15,11 @@ export interface EndedRepairs {
   readonly failed: readonly OpenRepair[];
 }
 
-/** Which of them have come to an end. A node that is gone, or out of time, is not waited for. */
+/** Which of them have come to an end. A node that is gone, out of time or out of sources is not waited for. */
 export function sortOutRepairs(deps: Pick<RepairDeps, "clock" | "view">, repairs: readonly OpenRepair[]): EndedRepairs {
   const now = deps.clock.now();
-  const isOver = ({ deadline, nodeRowId }: OpenRepair) =>
-    Temporal.Instant.compare(deadline, now) <= 0 || !isThere(deps.view.nodeByRowId(nodeRowId));
+  const isOver = ({ deadline, nodeRowId, isRefused }: OpenRepair) =>
+    isRefused || Temporal.Instant.compare(deadline, now) <= 0 || !isThere(deps.view.nodeByRowId(nodeRowId));
   return {
     done: repairs.filter((repair) => repair.state !== "assigned"),
     failed: repairs.filter((repair) => repair.state === "assigned" && isOver(repair)),

@@ -18,7 +18,7 @@ export function createFetchBoard(deps: RepairDeps): FetchBoard {
   const board: FetchBoard = {
     commandsFor: (nodeId, limit) => commands.get(nodeId)?.slice(0, limit) ?? [],
     refresh: async () => {
-      const open = (await readRepairs(deps.pool)).filter((repair) => repair.state === "assigned");
+      const open = (await readRepairs(deps.pool)).filter(({ state, isRefused }) => state === "assigned" && !isRefused);
       commands = fetchCommands(deps.view, open, deps.random);
     },
     run: async (signal) => {

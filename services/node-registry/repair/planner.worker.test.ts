@@ -1,45 +1,10 @@
 import { expect, test } from "vitest";
 import { sql } from "#platform/postgres/sql.ts";
-import type { ChunkFixture } from "../testing/chunk-fixture.ts";
-import { createProofFixture, type ProofFixture, type StoredChunk } from "../testing/proof-fixture.ts";
+import { createProofFixture } from "../testing/proof-fixture.ts";
 import { countRows, eventsAbout, replicasOf } from "../testing/proof-queries.ts";
-import { createFetchBoard } from "./fetch-board.worker.ts";
-import { newWalk, planOnce } from "./planner.worker.ts";
+import { damagedChunk, nodesOf, repairOf } from "../testing/repair-fixture.ts";
 
 const HOUR = 3_600_000;
-
-/** Repair on the rooms of a fixture; a round of everything, as the planner's process and a node's process turn. */
-function repairOf(fixture: ChunkFixture) {
-  const deps = { ...fixture.deps, placer: fixture.rooms.placer };
-  const board = createFetchBoard(deps);
-  return {
-    round: async () => {
-      while (await planOnce(deps, newWalk()));
-      await board.refresh();
-    },
-    /** What every node is told to fetch. */
-    fetches: (nodes: readonly { readonly nodeId: string }[]) =>
-      nodes.flatMap(({ nodeId }) =>
-        board
-          .commandsFor(nodeId, 16)
-          .flatMap(({ command, commandId }) =>
-            command.case === "fetchChunk" ? [{ nodeId, commandId, ...command.value }] : [],
-          ),
-      ),
-  };
-}
-
-/** A chunk on three of the nodes, of which one has lost it. */
-async function damagedChunk(fixture: ProofFixture, nodes: number): Promise<StoredChunk> {
-  await fixture.addNodes(nodes);
-  const chunk = await fixture.store({ replicas: 3 });
-  await chunk.holders[0]?.client.reportLostChunks({ chunkHashes: [chunk.chunkHash] });
-  return chunk;
-}
-
-function nodesOf(fixture: ProofFixture) {
-  return fixture.chunks.deps.view.candidates();
-}
 
 test("a missing replica is fetched by another node from those that have it, and told as repaired, without a charge", async () => {
   await using fixture = await createProofFixture();
@@ -165,4 +130,34 @@ test("no node fetches more than its budget at a time", async () => {
   const perNode = Map.groupBy(repair.fetches(nodesOf(fixture)), (fetch) => fetch.nodeId);
   expect(perNode.size).toBeGreaterThan(0);
   for (const fetches of perNode.values()) expect(fetches.length).toBeLessThanOrEqual(4);
+});
+
+test("a node without a source is replaced at once, and a chunk that nobody can get is not passed around", async () => {
+  await using fixture = await createProofFixture();
+  const { pool, clock } = fixture.chunks;
+  const chunk = await damagedChunk(fixture, 9);
+  const repair = repairOf(fixture.chunks);
+  const asked: string[] = [];
+  const refuse = async () => {
+    const [fetch, ...others] = repair.fetches(nodesOf(fixture));
+    expect(others).toEqual([]);
+    if (fetch === undefined) return;
+    asked.push(fetch.nodeId);
+    await fixture.chunks.nodeById(fetch.nodeId).client.reportLostChunks({ chunkHashes: [chunk.chunkHash] });
+    await repair.round();
+  };
+  await repair.round();
+  await refuse();
+  // The second one is asked in the very next round, without any time passing.
+  await refuse();
+  expect(new Set(asked).size).toBe(2);
+  // From then on there is a pause, which grows.
+  await refuse();
+  expect(asked).toHaveLength(2);
+  expect(await countRows(pool, "chunk_repairs")).toBe(0);
+  await clock.advance(5 * 60_000);
+  await repair.round();
+  await refuse();
+  expect(new Set(asked).size).toBe(3);
+  expect((await replicasOf(pool, chunk.chunkHash)).filter((replica) => replica.is_stored)).toHaveLength(2);
 });

@@ -1,7 +1,9 @@
 import { runAsLeader } from "#platform/leadership/leadership.ts";
 import { listUnderReplicated, type UrgencyCursor } from "../chunks/under-replicated.store.ts";
 import { recordDepartures } from "./departures.worker.ts";
+import { type DrainWalk, emptyDraining } from "./drains.worker.ts";
 import { endRepairs, sortOutRepairs } from "./end-repairs.worker.ts";
+import { moveOff } from "./move-off.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { type OpenRepair, readPauses, readRepairs, savePauses } from "./repairs.store.ts";
 import { startRepairs } from "./start-repairs.worker.ts";
@@ -17,18 +19,23 @@ const ROUNDS_PER_WALK = 10;
 // Looking for departed nodes goes through all of them (100,000: some tens of milliseconds).
 const DEPARTURES_MS = 10_000;
 
-/** Where the walk through the list of under-replicated chunks is, and when to look for departed nodes again. */
+/** Where the walks through the under-replicated chunks and the draining nodes are, and when to look for departed ones. */
 export interface Walk {
   after: UrgencyCursor | undefined;
   rounds: number;
   departuresAtMs: number;
+  readonly drains: DrainWalk;
 }
 
 export function newWalk(): Walk {
-  return { after: undefined, rounds: 0, departuresAtMs: Number.NEGATIVE_INFINITY };
+  return { after: undefined, rounds: 0, departuresAtMs: Number.NEGATIVE_INFINITY, drains: new Map() };
 }
 
-/** Plans repairs in one process at a time. A successor finds everything in the database, and goes on. */
+/**
+ * Plans repairs in one process at a time. A successor finds everything in the database, and goes on. Replicas beyond the
+ * wanted ones, which a node that comes back has, are left: they cost the owner nothing, spare the next repair, and go with
+ * the chunk's release or their node.
+ */
 export async function runPlanner(deps: RepairDeps, signal: AbortSignal): Promise<void> {
   await runAsLeader({
     ...deps,
@@ -59,19 +66,37 @@ export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
   const repairs = await readRepairs(deps.pool);
   const ended = sortOutRepairs(deps, repairs);
   await endRepairs(deps, ended);
-  await pause(
+  for (const isRefused of [true, false]) {
+    const failed = ended.failed.filter((repair) => repair.isRefused === isRefused);
+    await pause(
+      deps,
+      failed.map((repair) => repair.chunkHash),
+      isRefused,
+    );
+  }
+  await moveOff(
     deps,
-    ended.failed.map((repair) => repair.chunkHash),
+    ended.done.map((repair) => repair.chunkHash),
   );
   const isEnded = new Set([...ended.done, ...ended.failed]);
   const open = repairs.filter((repair) => !isEnded.has(repair));
-  await startUrgent(deps, walk, open);
+  const perNode = new Map<bigint, number>();
+  for (const { nodeRowId } of open) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
+  const room = await startUrgent(deps, walk, open, perNode);
+  await pause(
+    deps,
+    await emptyDraining(deps, walk.drains, { room: room - Math.floor(deps.config.REPAIR_MAX_OPEN / 2), perNode }),
+  );
   return isMore;
 }
 
-async function startUrgent(deps: RepairDeps, walk: Walk, open: readonly OpenRepair[]): Promise<void> {
-  const perNode = new Map<bigint, number>();
-  for (const { nodeRowId } of open) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
+/** Answers how many more may be under way. */
+async function startUrgent(
+  deps: RepairDeps,
+  walk: Walk,
+  open: readonly OpenRepair[],
+  perNode: Map<bigint, number>,
+): Promise<number> {
   let room = deps.config.REPAIR_MAX_OPEN - open.length;
   walk.rounds += 1;
   if (walk.rounds > ROUNDS_PER_WALK) Object.assign(walk, { after: undefined, rounds: 1 });
@@ -84,8 +109,9 @@ async function startUrgent(deps: RepairDeps, walk: Walk, open: readonly OpenRepa
       room -= started.length;
       await pause(deps, stuck);
     }
-    if (isLast) return;
+    if (isLast) break;
   }
+  return room;
 }
 
 /** The next page of the list, without what is paused or being repaired already. */
@@ -126,7 +152,8 @@ async function nextNeedy(
   return { hashes: hashes.filter((chunkHash) => !isPaused(chunkHash)), isLast };
 }
 
-async function pause(deps: RepairDeps, hashes: readonly string[]): Promise<void> {
+/** The first time that a node has no source, another one is tried at once: it may reach what the first could not. */
+async function pause(deps: RepairDeps, hashes: readonly string[], isRefused = false): Promise<void> {
   if (hashes.length === 0) return;
   const known = await readPauses(deps.pool, hashes);
   const now = deps.clock.now();
@@ -134,7 +161,8 @@ async function pause(deps: RepairDeps, hashes: readonly string[]): Promise<void>
     deps.pool,
     hashes.map((chunkHash) => {
       const failures = (known.get(chunkHash)?.failures ?? -1) + 1;
-      const ms = Math.round(pauseMs(deps.config.REPAIR_PAUSE, failures, deps.random));
+      const isFirstRefusal = isRefused && failures === 0;
+      const ms = isFirstRefusal ? 0 : Math.round(pauseMs(deps.config.REPAIR_PAUSE, failures, deps.random));
       return { chunkHash, failures, until: now.add({ milliseconds: ms }) };
     }),
   );

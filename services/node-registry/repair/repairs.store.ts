@@ -39,7 +39,18 @@ export async function insertRepairs(tx: Transaction, repairs: readonly Repair[],
     )
     on conflict (chunk_hash, node_id) do update
     set command_id = excluded.command_id, generation = excluded.generation, size_bytes = excluded.size_bytes,
-      deadline = excluded.deadline, started_at = excluded.started_at`);
+      deadline = excluded.deadline, started_at = excluded.started_at, refused_at = null`);
+}
+
+/** The nodes have said that they cannot get the chunks. The chunks must be locked. */
+export async function refuseRepairs(tx: Transaction, pairs: readonly Pair[], now: Temporal.Instant): Promise<void> {
+  if (pairs.length === 0) return;
+  await tx.query(sql.type(zVoid)`
+    update node_registry.chunk_repairs r set refused_at = ${instant(now)}
+    from unnest(
+      ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+    ) as refused (chunk_hash, node_id)
+    where r.chunk_hash = refused.chunk_hash and r.node_id = refused.node_id and r.refused_at is null`);
 }
 
 export async function deleteRepairs(tx: Connection, pairs: readonly Pair[]): Promise<void> {
@@ -59,6 +70,7 @@ const zOpen = z.strictObject({
   generation: z.int(),
   size_bytes: zInt8,
   deadline: zInstant,
+  is_refused: z.boolean(),
   state: z.enum(["assigned", "confirmed", "gone"]),
   holders: z.array(zInt8),
 });
@@ -66,6 +78,8 @@ const zOpen = z.strictObject({
 export interface OpenRepair extends Repair {
   /** Of the assignment that it works for. */
   readonly state: "assigned" | "confirmed" | "gone";
+  /** Whether the node has said that it cannot get the chunk. */
+  readonly isRefused: boolean;
   /** Nodes with a confirmed replica. */
   readonly holders: readonly bigint[];
 }
@@ -74,6 +88,7 @@ export interface OpenRepair extends Repair {
 export async function readRepairs(db: Connection): Promise<OpenRepair[]> {
   const rows = await db.any(sql.type(zOpen)`
     select encode(r.chunk_hash, 'hex') as chunk_hash, r.node_id, r.command_id, r.generation, r.size_bytes, r.deadline,
+      r.refused_at is not null as is_refused,
       case when s.chunk_hash is null or c.generation <> r.generation or s.lost_at is not null then 'gone'
         when s.stored_at is null then 'assigned' else 'confirmed' end as state,
       array(
@@ -92,6 +107,7 @@ export async function readRepairs(db: Connection): Promise<OpenRepair[]> {
     sizeBytes: row.size_bytes,
     deadline: row.deadline,
     state: row.state,
+    isRefused: row.is_refused,
     holders: row.holders,
   }));
 }
@@ -134,15 +150,37 @@ export async function deletePauses(db: Connection, hashes: readonly string[], be
 
 const zReplica = z.strictObject({ chunk_hash: zHash });
 
-/** The next replicas of a node that still count. */
-export async function readConfirmedOfNode(db: Connection, nodeRowId: bigint, limit: number): Promise<string[]> {
+/** The next replicas of a node that still count, in the order of their hashes, after the given one. */
+export async function readConfirmedOfNode(
+  db: Connection,
+  nodeRowId: bigint,
+  limit: number,
+  after = "",
+): Promise<string[]> {
   const rows = await db.any(sql.type(zReplica)`
     select encode(s.chunk_hash, 'hex') as chunk_hash
     from node_registry.chunk_storage s
-    where s.node_id = ${nodeRowId} and s.stored_at is not null
+    where s.node_id = ${nodeRowId} and s.stored_at is not null and s.chunk_hash > decode(${after}, 'hex')
     order by s.chunk_hash
     limit ${limit}`);
   return rows.map((row) => row.chunk_hash);
+}
+
+/** Nobody else changes or claims these replicas until the transaction ends. The chunks must be locked. */
+export async function lockReplicas(tx: Transaction, pairs: readonly Pair[]): Promise<void> {
+  await tx.query(sql.type(zVoid)`
+    select
+    from (
+      select * from unnest(
+        ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+      ) as asked (chunk_hash, node_id)
+      order by chunk_hash, node_id
+    ) as sorted
+    cross join lateral (
+      select from node_registry.chunk_storage s
+      where s.chunk_hash = sorted.chunk_hash and s.node_id = sorted.node_id
+      for update
+    ) as locked`);
 }
 
 const zGone = z.strictObject({

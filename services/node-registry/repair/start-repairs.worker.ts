@@ -27,15 +27,15 @@ interface Plan {
 /**
  * Chooses nodes for what is missing of these chunks and assigns it to them, in one transaction and under the chunks'
  * locks: whatever was planned before, only what is still missing now is assigned. `fetching` counts what nodes have
- * under way: each gets up to its budget.
+ * under way: each gets up to `budget`. What draining nodes have does not count, since they are to leave.
  */
 export async function startRepairs(
   deps: RepairDeps,
   hashes: readonly string[],
   fetching: ReadonlyMap<bigint, number>,
+  budget = deps.config.REPAIR_NODE_BUDGET,
 ): Promise<Started> {
   if (hashes.length === 0) return { started: [], stuck: [] };
-  const budget = deps.config.REPAIR_NODE_BUDGET;
   const busyNodes = [...fetching].filter(([, count]) => count >= budget).map(([nodeRowId]) => nodeRowId);
   const result = await transact(deps, async (tx) => {
     const locked = await lockChunks(tx, sortedHashes(hashes));
@@ -76,7 +76,10 @@ async function planRepairs(
     const known = replicas.get(chunk.chunkHash) ?? [];
     const sources = known.filter((replica) => isSource(deps, replica));
     const fetching = known.filter((replica) => replica.state === "assigned" && replica.isRepair).length;
-    const count = missingReplicas({ ...chunk, liveReplicas: sources.length }, fetching);
+    const confirmedReplicas = known.filter(
+      ({ state, nodeRowId }) => state === "confirmed" && deps.view.nodeByRowId(nodeRowId)?.state !== "draining",
+    ).length;
+    const count = missingReplicas({ ...chunk, confirmedReplicas, liveReplicas: sources.length }, fetching);
     if (count === 0) {
       if (sources.length === 0) stuck.push(chunk.chunkHash);
       continue;

@@ -17,6 +17,7 @@ import { loadNodeRegistryConfig } from "../config.ts";
 import type { Deps } from "../deps.ts";
 import { createNodeTable } from "../directory/node-table.ts";
 import { selectNodeRecordsAfter } from "../directory/nodes.store.ts";
+import { repairHooks } from "../repair-rooms.ts";
 import { createQuotaStub, type QuotaStub } from "./quota-stub.ts";
 
 export interface TestNode {
@@ -98,7 +99,7 @@ export async function createChunkFixture(options: FixtureOptions = {}): Promise<
     view,
     userQuota: quota.client,
   };
-  const rooms = createChunkRooms(deps);
+  const rooms = createChunkRooms(deps, repairHooks(deps));
   const refresh = async () => {
     for (const record of await selectNodeRecordsAfter(pool, 0n, 10_000)) view.put(record);
   };

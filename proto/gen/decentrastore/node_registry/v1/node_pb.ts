@@ -170,7 +170,8 @@ export const NodeState = {
   IN_SERVICE: 1,
 
   /**
-   * Takes no new chunks, serves those it has, which move to other nodes.
+   * Takes no new chunks, serves those it has, which move to other nodes: each is copied, and taken from the node once
+   * every wanted replica is on nodes that stay. When ExplainNode's confirmed_chunk_count is 0 it can leave without loss.
    *
    * @generated from enum value: NODE_STATE_DRAINING = 2;
    */

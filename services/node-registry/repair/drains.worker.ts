@@ -1,0 +1,75 @@
+import { moveOff } from "./move-off.worker.ts";
+import type { RepairDeps } from "./repair-deps.ts";
+import { readConfirmedOfNode, readPauses } from "./repairs.store.ts";
+import { type Started, startRepairs } from "./start-repairs.worker.ts";
+
+const PAGE = 100;
+const PAGES_PER_ROUND = 10;
+// After a pass over a node's chunks in which nothing could be done.
+const REST_MS = 10_000;
+
+interface Pass {
+  /** The last chunk that was looked at, in hex; empty at the beginning. */
+  after: string;
+  hasMoved: boolean;
+  restUntilMs: number;
+  visitedAtMs: number;
+}
+
+/** How far the passes over the chunks of draining nodes are, by storage_nodes.id. A successor begins anew. */
+export type DrainWalk = Map<bigint, Pass>;
+
+export interface DrainBudget {
+  /** Fetches that may be started in all. */
+  room: number;
+  /** Fetches that each node has under way. */
+  readonly perNode: Map<bigint, number>;
+}
+
+/**
+ * Empties draining nodes, a portion of their chunks a round: copies what nodes that stay have too few of, from any node
+ * that has it, and takes from the draining node what they have enough of. Repair of what is missing goes first: drains get
+ * half of each budget. Answers chunks that could not be copied at the moment.
+ */
+export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: DrainBudget): Promise<string[]> {
+  const nowMs = deps.clock.monotonicMs();
+  const draining = deps.view.candidates().filter(({ state }) => state === "draining");
+  const isDraining = new Set(draining.map(({ rowId }) => rowId));
+  for (const rowId of walk.keys()) if (!isDraining.has(rowId)) walk.delete(rowId);
+  for (const rowId of isDraining) {
+    if (!walk.has(rowId)) walk.set(rowId, { after: "", hasMoved: false, restUntilMs: 0, visitedAtMs: nowMs });
+  }
+  const due = [...walk].filter(([, pass]) => pass.restUntilMs <= nowMs);
+  const longestWaiting = due.sort(([, a], [, b]) => a.visitedAtMs - b.visitedAtMs).slice(0, PAGES_PER_ROUND);
+  const stuck: string[] = [];
+  for (const [rowId, pass] of longestWaiting) {
+    pass.visitedAtMs = nowMs;
+    const hashes = await readConfirmedOfNode(deps.pool, rowId, PAGE, pass.after);
+    const moved = await moveOff(deps, hashes);
+    const copied = await copyFrom(deps, hashes, budget);
+    stuck.push(...copied.stuck);
+    pass.hasMoved ||= moved + copied.started.length > 0;
+    pass.after = hashes.at(-1) ?? "";
+    if (hashes.length === PAGE) continue;
+    const restMs = pass.hasMoved ? 0 : REST_MS;
+    walk.set(rowId, { after: "", hasMoved: false, restUntilMs: nowMs + restMs, visitedAtMs: nowMs });
+  }
+  return stuck;
+}
+
+async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: DrainBudget): Promise<Started> {
+  const pauses = budget.room <= 0 || hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);
+  const now = deps.clock.now();
+  const isPaused = (chunkHash: string) => {
+    const until = pauses.get(chunkHash)?.until;
+    return until !== undefined && Temporal.Instant.compare(until, now) > 0;
+  };
+  const some = hashes.filter((chunkHash) => !isPaused(chunkHash)).slice(0, Math.max(0, budget.room));
+  const perNode = Math.ceil(deps.config.REPAIR_NODE_BUDGET / 2);
+  const result = await startRepairs(deps, some, budget.perNode, perNode);
+  for (const { nodeRowId } of result.started) {
+    budget.perNode.set(nodeRowId, (budget.perNode.get(nodeRowId) ?? 0) + 1);
+  }
+  budget.room -= result.started.length;
+  return result;
+}
