@@ -2,10 +2,9 @@ import { hash, randomBytes, randomUUID } from "node:crypto";
 import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { expect, it } from "vitest";
 import { ReputationEvidenceKind } from "#gen/decentrastore/node_registry/v1/node_explanation_pb.ts";
-import { NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import { NodeLiveness, NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { proofRoot } from "../dev/sample-node/merkle.ts";
 import type { DevFile } from "../dev/start/dev-file.ts";
 import { startTcpProxy } from "../node-registry/testing/tcp-proxy.ts";
@@ -15,21 +14,26 @@ import { startSampleNodes } from "./fixtures/sample-nodes.ts";
 import { connectSubscriber, replay } from "./fixtures/stream-replay.ts";
 import { persistently, until } from "./fixtures/until.ts";
 
-// Issue 6, "Done when", with twenty real nodes and a clock that runs about sixty times as fast: a minute is a second.
+// Twenty real nodes, of which one has silently deleted half of its chunks, one answers late and one is cut off by our own
+// fault, with a clock that runs many times as fast. What honest nodes get is still long for a machine that is busy with
+// other things: to miss a challenge they would have to stand still for two windows in a row, and yet go on beating.
 
 const scaled = {
   NODE_HEARTBEAT_INTERVAL: "1s",
-  NODE_LEASE_TTL: "8s",
+  NODE_LEASE_TTL: "16s",
   NODE_PROBATION_PERIOD: "0",
   PROOF_FIRST_WITHIN: "4s",
   PROOF_INTERVAL: "15s",
-  PROOF_ANSWER_WINDOW: "5s",
+  PROOF_ANSWER_WINDOW: "12s",
+  PROOF_NODE_BUDGET: "8",
   PROOF_RETRY_DELAY: "1s",
   PROOF_VERDICT_RETENTION: "5s",
-  REPAIR_OFFLINE_AFTER: "60s",
-  REPAIR_TIMEOUT: "15s",
+  REPAIR_OFFLINE_AFTER: "10m",
+  REPAIR_TIMEOUT: "60s",
   REPAIR_PAUSE: "1s",
 };
+// After the window of a challenge and of the one that repeats it.
+const LATE_MS = 40_000;
 const CHUNKS = 160;
 const DELETER = "node-3";
 const CUT_OFF = "node-19";
@@ -51,7 +55,7 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   const common = { home: controlPlane.home, folder: join(folder.path, "nodes") };
   await using honest = await startSampleNodes({ ...common, count: 18, first: 1 });
   await using cut = await startSampleNodes({ ...common, home: cutHome, count: 1, first: 19 });
-  const late = { SAMPLE_NODE_PROOF_DELAY_MS: "12000" };
+  const late = { SAMPLE_NODE_PROOF_DELAY_MS: String(LATE_MS) };
   await using slow = await startSampleNodes({ ...common, count: 1, first: 20, env: late });
   const idOf = (name: string) => {
     const nodeId = honest.nodeIds.get(name) ?? cut.nodeIds.get(name) ?? slow.nodeIds.get(name);
@@ -67,17 +71,22 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
 
   await deleteHalf(join(common.folder, DELETER, "chunks"));
   wire.cut();
-  const mended = sleep(12_000).then(() => wire.mend());
   await controlPlane.kill("nodeRegistry");
   const nodeOf = async (name: string) => (await persistently(() => gateway.nodes.getNode({ nodeId: idOf(name) }))).node;
   await until(
-    "the node that deleted is shut out",
+    "the node that was cut off is offline",
     120_000,
+    async () => (await nodeOf(CUT_OFF))?.liveness === NodeLiveness.OFFLINE,
+  );
+  wire.mend();
+  await until(
+    "the node that deleted is shut out",
+    180_000,
     async () => (await nodeOf(DELETER))?.state === NodeState.DISQUALIFIED,
   );
-  await until("the late node is on probation", 120_000, async () => (await nodeOf(LATE))?.isOnProbation === true);
-  await mended;
-  await until("every chunk is whole again", 120_000, async () => {
+  await until("the late node is on probation", 180_000, async () => (await nodeOf(LATE))?.isOnProbation === true);
+  await until("the node that was cut off is back", 60_000, async () => (await nodeOf(CUT_OFF))?.isActive === true);
+  await until("every chunk is whole again", 240_000, async () => {
     const stats = await persistently(() => gateway.nodes.getNetworkStats({}));
     const counts = await persistently(() => replicaCounts(gateway, hashes));
     return stats.underReplicatedChunkCount === 0n && counts.every((count) => count >= 3);
@@ -86,10 +95,9 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   const deleter = await gateway.nodes.explainNode({ nodeId: idOf(DELETER) });
   expect(deleter.reputation?.evidence.map((entry) => entry.kind)).toContain(ReputationEvidenceKind.PROOF_FAILED);
   // The reason and not today's score: answers that were under way may have raised it a step since.
-  expect(deleter.transitions[0]).toMatchObject({
-    state: NodeState.DISQUALIFIED,
+  expect(deleter.transitions.find(({ state }) => state === NodeState.DISQUALIFIED)).toMatchObject({
     actorId: "system",
-    reason: expect.stringMatching(/^reputation 0\.[0-3]\d* by failed and invalid proofs is below 0\.4$/),
+    reason: expect.stringMatching(/^reputation 0(\.[0-3]\d*)? by failed and invalid proofs is below 0\.4$/),
   });
   const lateNode = await gateway.nodes.explainNode({ nodeId: idOf(LATE) });
   expect(lateNode.node).toMatchObject({ state: NodeState.IN_SERVICE, isOnProbation: true });
@@ -97,7 +105,6 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   // The killed registry gave it its whole window anew, so an answer of that moment may have been in time.
   lateKinds.delete(ReputationEvidenceKind.PROOF_SUCCEEDED);
   expect([...lateKinds]).toEqual([ReputationEvidenceKind.PROOF_TIMED_OUT]);
-  await until("the node that was cut off is back", 30_000, async () => (await nodeOf(CUT_OFF))?.isActive === true);
   const spared = await gateway.nodes.explainNode({ nodeId: idOf(CUT_OFF) });
   expect(spared.node).toMatchObject({ reputationScore: 1, isOnProbation: false, state: NodeState.IN_SERVICE });
   expect(spared.reputation?.evidence).toEqual([]);
@@ -108,7 +115,7 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   expect(stats).toMatchObject({ probationNodes: 1, lostChunkCount: 0n, chunkCount: BigInt(CHUNKS) });
   expect(stats.states.find(({ state }) => state === NodeState.DISQUALIFIED)?.nodes).toBe(1);
   await expectEvents(await controlPlane.devFile(), { deleter: idOf(DELETER), late: idOf(LATE), cutOff: idOf(CUT_OFF) });
-}, 400_000);
+}, 900_000);
 
 async function temporaryFolder() {
   const path = await mkdtemp(join(tmpdir(), "decentrastore-proofs-"));

@@ -81,6 +81,12 @@ async function prove(context: CommandContext, commandId: string, command: ProveC
 }
 
 async function fetchChunk(context: CommandContext, command: FetchChunk): Promise<void> {
+  const stored = await context.store.read(command.chunkHash);
+  if (stored !== undefined) {
+    // Fetched already: the command was on its way while that was reported. Never call lost what is here.
+    stored.stream.destroy();
+    return context.onStored({ hash: command.chunkHash, size: stored.size });
+  }
   for (const { address } of command.sources) {
     if (address === undefined) continue;
     const host = address.host.includes(":") ? `[${address.host}]` : address.host;

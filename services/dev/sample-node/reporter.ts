@@ -28,7 +28,8 @@ export function createReporter(options: ReporterOptions): { add(chunk: StoredChu
     const batch = [...waiting.values()].slice(0, mostPerCall);
     const verdicts = await options.report(batch);
     for (const [index, chunk] of batch.entries()) {
-      if (waiting.get(chunk.hash) === chunk) waiting.delete(chunk.hash); // not one that arrived anew meanwhile
+      if (waiting.get(chunk.hash) !== chunk) continue; // it arrived anew meanwhile: its own report tells
+      waiting.delete(chunk.hash);
       if (verdicts[index] === "delete") await options.remove(chunk.hash);
     }
   };
