@@ -49,12 +49,20 @@ export async function readChunks(db: Connection, hashes: readonly string[]): Pro
   return rows.map(fromRow);
 }
 
+const zPlanning = z.strictObject({ planning: z.string() });
+
 /**
  * Locks the rows in the order of their hashes, living or dead. Whatever else belongs to a chunk must be read by a later
  * statement: only that one sees what a transaction that held the lock before has committed.
+ *
+ * Until commit the planner may not look at the length of a batch: a look into an index per row it then takes for the
+ * best way, and keeps the plans of prepared statements. Otherwise it reads whole tables where it can look up a thousand
+ * rows, because it does not see that each is in one partition (225,000 replicas: 97 ms instead of 15).
  */
 export async function lockChunks(tx: Transaction, hashes: readonly string[]): Promise<Chunk[]> {
-  const rows = await tx.any(sql.type(zChunk)`
+  await tx.one(sql.prepared("plan_by_index", zPlanning)`
+    select set_config('plan_cache_mode', 'force_generic_plan', true) as planning`);
+  const rows = await tx.any(sql.prepared("lock_chunks", zChunk)`
     select ${columns}
     from unnest(${hashArray(hashes)}) as asked (chunk_hash)
     join node_registry.chunks c using (chunk_hash)
@@ -145,7 +153,7 @@ export async function saveProgress(
   progress: readonly ReplicaProgress[],
   now: Temporal.Instant,
 ): Promise<void> {
-  await tx.query(sql.type(zVoid)`
+  await tx.query(sql.prepared("save_progress", zVoid)`
     update node_registry.chunks c
     set confirmed_replicas = made.confirmed_replicas, live_replicas = made.live_replicas,
       event_version = made.event_version,

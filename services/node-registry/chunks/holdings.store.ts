@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
+import { instant, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { Availabilities } from "./availability.ts";
 
 /** What one transaction changes about a node's holdings. Bytes and counts may be negative; the digest adds modulo 2^64. */
@@ -61,7 +61,7 @@ export async function changeHoldings(
 ): Promise<Availabilities> {
   const sorted = changes.sorted();
   if (sorted.length === 0) return new Map();
-  const rows = await tx.any(sql.type(zAvailability)`
+  const rows = await tx.any(sql.prepared("change_holdings", zAvailability)`
     with locked as materialized (
       select h.node_id
       from unnest(${int8Array(sorted.map((change) => change.nodeRowId))}) as asked (node_id)
@@ -83,10 +83,7 @@ export async function changeHoldings(
       ${int8Array(sorted.map((change) => change.assignedBytes))},
       ${int8Array(sorted.map((change) => change.confirmedChunks))},
       ${int8Array(sorted.map((change) => change.confirmedBytes))},
-      ${sql.array(
-        sorted.map((change) => BigInt.asUintN(64, change.digest).toString()),
-        "numeric",
-      )},
+      ${textArray(sorted.map((change) => BigInt.asUintN(64, change.digest).toString()))}::numeric[],
       ${int8Array(sorted.map((change) => change.pendingDeletions))}
     ) as change (
       node_id, assigned_chunks, assigned_bytes, confirmed_chunks, confirmed_bytes, digest, pending_deletions)

@@ -20,8 +20,8 @@ import {
 } from "./report-outcomes.ts";
 import { saveHealth } from "./under-replicated.store.ts";
 import { uploadCompleted } from "./upload-ended.event.ts";
-import { advanceUploads, readOpenUploadsOf, type UploadProgress } from "./uploads.store.ts";
-import { changeUsage, foldUsage } from "./user-usage.store.ts";
+import { advanceUploads } from "./uploads.store.ts";
+import { addUsage, foldUsage } from "./user-usage.store.ts";
 
 /** A report with the name that its event gives the node. */
 export interface NamedReport extends StoredReport {
@@ -45,13 +45,17 @@ export async function recordStored(
   if (confirmations.length === 0) return outcomes;
 
   const reached = confirmations.filter((confirmation) => confirmation.reachedQuorum);
-  const completed = await advanceUploads(tx, await progressOf(tx, reached), now);
+  const completed = await advanceUploads(
+    tx,
+    reached.map(({ chunk }) => chunk),
+    now,
+  );
   await confirmLost(tx, confirmations.filter((confirmation) => confirmation.wasLost).map(toPair), now);
   const availabilities = await changeHoldings(tx, holdingsOf(confirmations), now);
   const latest = latestOf(confirmations, availabilities);
   await saveProgress(tx, latest, now);
   await saveHealth(tx, healthOf(latest), now);
-  await changeUsage(
+  await addUsage(
     tx,
     foldUsage(reached.map(({ chunk }) => ({ userId: chunk.ownerId, bytes: chunk.sizeBytes, chunks: 1n }))),
   );
@@ -94,26 +98,6 @@ async function confirmAndRead(
     if (pair.deletion !== undefined) deletions.set(key, pair.deletion);
   }
   return { replicas, deletions };
-}
-
-/** A chunk at quorum is no longer waited for by any upload that uses it; one of them pays. */
-async function progressOf(tx: Transaction, reached: readonly Confirmation[]): Promise<UploadProgress[]> {
-  if (reached.length === 0) return [];
-  const byHash = new Map(reached.map((confirmation) => [confirmation.chunk.chunkHash, confirmation.chunk]));
-  const progress = new Map<string, UploadProgress>();
-  for (const { chunkHash, uploadId } of await readOpenUploadsOf(tx, [...byHash.keys()])) {
-    const chunk = byHash.get(chunkHash);
-    if (chunk === undefined) continue;
-    const before = progress.get(uploadId) ?? { uploadId, settledChunks: 0, chargedChunks: 0, chargedBytes: 0n };
-    const isPayer = chunk.payingUploadId === uploadId;
-    progress.set(uploadId, {
-      uploadId,
-      settledChunks: before.settledChunks + 1,
-      chargedChunks: before.chargedChunks + (isPayer ? 1 : 0),
-      chargedBytes: before.chargedBytes + (isPayer ? chunk.sizeBytes : 0n),
-    });
-  }
-  return [...progress.values()];
 }
 
 function holdingsOf(confirmations: readonly Confirmation[]) {

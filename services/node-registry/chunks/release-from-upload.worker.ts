@@ -4,7 +4,7 @@ import type { Chunk } from "./chunks.store.ts";
 import { dropReferences, endChunks } from "./end-of-life.worker.ts";
 import type { DeletionCause } from "./report-outcomes.ts";
 import { uploadCompleted } from "./upload-ended.event.ts";
-import { advanceUploads } from "./uploads.store.ts";
+import { dropFromUpload } from "./uploads.store.ts";
 
 /**
  * Takes chunks, which are locked, away from an upload. An OPEN upload no longer waits for those below quorum, so that it
@@ -19,11 +19,10 @@ export async function releaseFromUpload(
 ): Promise<readonly Chunk[]> {
   const dropped = await dropReferences(tx, uploadId, locked);
   if (dropped.references.length === 0) return [];
-  const settledChunks = dropped.references.filter((chunk) => !chunk.hasQuorum).length;
-  const progress = settledChunks === 0 ? [] : [{ uploadId, settledChunks, chargedChunks: 0, chargedBytes: 0n }];
-  const completed = await advanceUploads(tx, progress, deps.clock.now());
+  const settled = dropped.references.filter((chunk) => !chunk.hasQuorum).length;
+  const completed = settled === 0 ? undefined : await dropFromUpload(tx, uploadId, settled, deps.clock.now());
   const events = await endChunks(deps, tx, { chunks: dropped.ended, trimmed: [], cause });
-  for (const upload of completed) events.push(uploadCompleted(deps.clock, upload));
+  if (completed !== undefined) events.push(uploadCompleted(deps.clock, completed));
   await deps.outbox.append(tx, events);
   return dropped.ended;
 }

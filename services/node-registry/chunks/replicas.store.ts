@@ -28,12 +28,17 @@ const columns = sql.fragment`
   encode(s.chunk_hash, 'hex') as chunk_hash, s.node_id, s.block_index, s.is_repair,
   case when s.stored_at is not null then 'confirmed' when s.lost_at is not null then 'lost' else 'assigned' end as state`;
 
-/** Every replica of the chunks. The joins are by value, so each hash looks into one partition only. */
+/**
+ * Every replica of the chunks. A lateral subquery that cannot be pulled up looks into the index of one partition per
+ * hash; a join the planner would rather make by reading all of a table that is not large yet.
+ */
 export async function readReplicas(db: Connection, hashes: readonly string[]): Promise<Replica[]> {
   const rows = await db.any(sql.type(zReplica)`
     select ${columns}
     from unnest(${hashArray(hashes)}) as asked (chunk_hash)
-    join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash
+    cross join lateral (
+      select * from node_registry.chunk_storage where chunk_hash = asked.chunk_hash offset 0
+    ) as s
     order by s.chunk_hash, s.id`);
   return rows.map(fromRow);
 }
@@ -45,9 +50,14 @@ export async function readStoredReplicas(db: Connection, hashes: readonly string
   const rows = await db.any(sql.type(zStored)`
     select encode(c.chunk_hash, 'hex') as chunk_hash, s.node_id
     from unnest(${hashArray(hashes)}) as asked (chunk_hash)
-    join node_registry.chunks c on c.chunk_hash = asked.chunk_hash
-    left join node_registry.chunk_storage s on s.chunk_hash = asked.chunk_hash and s.stored_at is not null
-    where c.released_at is null`);
+    cross join lateral (
+      select chunk_hash from node_registry.chunks
+      where chunk_hash = asked.chunk_hash and released_at is null offset 0
+    ) as c
+    left join lateral (
+      select node_id from node_registry.chunk_storage
+      where chunk_hash = asked.chunk_hash and stored_at is not null offset 0
+    ) as s on true`);
   return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
 }
 
@@ -119,7 +129,7 @@ export async function confirmAssigned(
   pairs: readonly Pair[],
   now: Temporal.Instant,
 ): Promise<Replica[]> {
-  const rows = await tx.any(sql.type(zConfirmed)`
+  const rows = await tx.any(sql.prepared("confirm_assigned", zConfirmed)`
     update node_registry.chunk_storage s
     set stored_at = ${instant(now)}
     from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as made (chunk_hash, node_id)

@@ -24,7 +24,7 @@ export async function saveHealth(
   const short = health.filter((chunk) => chunk.isStored && chunk.liveReplicas < chunk.wantedReplicas);
   const whole = health.filter((chunk) => !chunk.isStored || chunk.liveReplicas >= chunk.wantedReplicas);
   if (short.length > 0) {
-    await tx.query(sql.type(zVoid)`
+    await tx.query(sql.prepared("list_short_chunks", zVoid)`
       insert into node_registry.under_replicated_chunks (chunk_hash, live_replicas, wanted_replicas, since)
       select chunk_hash, live_replicas, wanted_replicas, ${instant(now)}
       from unnest(
@@ -36,7 +36,7 @@ export async function saveHealth(
       set live_replicas = excluded.live_replicas, wanted_replicas = excluded.wanted_replicas`);
   }
   if (whole.length > 0) {
-    await tx.query(sql.type(zVoid)`
+    await tx.query(sql.prepared("unlist_whole_chunks", zVoid)`
       delete from node_registry.under_replicated_chunks
       where chunk_hash = any(${hashArray(whole.map((chunk) => chunk.chunkHash))})`);
   }

@@ -1,16 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import {
-  instant,
-  int4Array,
-  int8Array,
-  sql,
-  uuidArray,
-  zInstant,
-  zInt8,
-  zUuid,
-  zVoid,
-} from "#platform/postgres/sql.ts";
+import { instant, int8Array, sql, uuidArray, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
 import { hashArray } from "./hash-array.store.ts";
 import { zHash } from "./hashes.ts";
 
@@ -66,63 +56,74 @@ export async function lockUploads(tx: Transaction, uploadIds: readonly string[])
   return [...rows];
 }
 
-/** What one transaction changes about an upload that is placed. */
-export interface UploadProgress {
-  readonly uploadId: string;
-  /** Chunks that are no longer waited for: at quorum, or dropped. */
-  readonly settledChunks: number;
-  readonly chargedChunks: number;
-  readonly chargedBytes: bigint;
+/** A chunk that has reached its quorum, and the upload that pays for it. */
+export interface SettledChunk {
+  readonly chunkHash: string;
+  readonly payingUploadId: string;
+  readonly sizeBytes: bigint;
 }
 
-/** Counts and, where nothing remains, completes. Answers the uploads that this very statement completed. */
+/**
+ * Counts the chunks in every OPEN upload that uses them, since none waits for them any more; one of them pays. Where
+ * nothing remains the upload is complete: answers those that this very statement completed. The chunks must be locked.
+ */
 export async function advanceUploads(
   tx: Transaction,
-  progress: readonly UploadProgress[],
+  chunks: readonly SettledChunk[],
   now: Temporal.Instant,
-): Promise<UploadRow[]> {
-  if (progress.length === 0) return [];
-  const rows = await tx.any(sql.type(zUpload)`
-    with locked as materialized (
+): Promise<readonly UploadRow[]> {
+  if (chunks.length === 0) return [];
+  const rows = await tx.any(sql.prepared("advance_uploads", zUpload)`
+    with made as materialized (
+      select r.upload_id, count(*) as settled_chunks,
+        count(*) filter (where r.upload_id = settled.paying_upload_id) as charged_chunks,
+        coalesce(sum(settled.size_bytes) filter (where r.upload_id = settled.paying_upload_id), 0) as charged_bytes
+      from unnest(
+        ${hashArray(chunks.map((chunk) => chunk.chunkHash))},
+        ${uuidArray(chunks.map((chunk) => chunk.payingUploadId))},
+        ${int8Array(chunks.map((chunk) => chunk.sizeBytes))}
+      ) as settled (chunk_hash, paying_upload_id, size_bytes)
+      join node_registry.upload_chunks r on r.chunk_hash = settled.chunk_hash
+      group by r.upload_id
+    ), locked as materialized (
       select upload_id from node_registry.uploads
-      where upload_id = any(${uuidArray(progress.map((made) => made.uploadId))})
+      where upload_id in (select upload_id from made) and state = 'open'
       order by upload_id
       for no key update
     )
     update node_registry.uploads u
-    set remaining_chunks = u.remaining_chunks - made.settled_chunks,
-      charged_chunks = u.charged_chunks + made.charged_chunks,
-      charged_bytes = u.charged_bytes + made.charged_bytes,
-      state = case when u.remaining_chunks = made.settled_chunks then 'completed' else u.state end,
-      ended_at = case when u.remaining_chunks = made.settled_chunks then ${instant(now)} else u.ended_at end,
-      event_version = u.event_version + (u.remaining_chunks = made.settled_chunks)::int
-    from unnest(
-      ${uuidArray(progress.map((made) => made.uploadId))},
-      ${int4Array(progress.map((made) => made.settledChunks))},
-      ${int4Array(progress.map((made) => made.chargedChunks))},
-      ${int8Array(progress.map((made) => made.chargedBytes))}
-    ) as made (upload_id, settled_chunks, charged_chunks, charged_bytes)
+    set ${countedDown(now)}
+    from made
     join locked on locked.upload_id = made.upload_id
     where u.upload_id = made.upload_id and u.state = 'open'
     returning ${columns}`);
   return rows.filter((row) => row.state === "completed");
 }
 
-const zWaiting = z.strictObject({ chunk_hash: zHash, upload_id: zUuid });
+/** An OPEN upload no longer waits for chunks that were taken from it. Answers it where that completed it. */
+export async function dropFromUpload(
+  tx: Transaction,
+  uploadId: string,
+  droppedChunks: number,
+  now: Temporal.Instant,
+): Promise<UploadRow | undefined> {
+  const row = await tx.maybeOne(sql.type(zUpload)`
+    update node_registry.uploads u
+    set ${countedDown(now)}
+    from (values (${droppedChunks}::int, 0, 0::bigint)) as made (settled_chunks, charged_chunks, charged_bytes)
+    where u.upload_id = ${uploadId}::uuid and u.state = 'open'
+    returning ${columns}`);
+  return row?.state === "completed" ? row : undefined;
+}
 
-/** OPEN uploads that use the chunks, in the order in which they are locked. */
-export async function readOpenUploadsOf(
-  db: Connection,
-  hashes: readonly string[],
-): Promise<{ chunkHash: string; uploadId: string }[]> {
-  const rows = await db.any(sql.type(zWaiting)`
-    select encode(r.chunk_hash, 'hex') as chunk_hash, r.upload_id
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
-    join node_registry.upload_chunks r on r.chunk_hash = asked.chunk_hash
-    join node_registry.uploads u on u.upload_id = r.upload_id
-    where u.state = 'open'
-    order by r.upload_id`);
-  return rows.map((row) => ({ chunkHash: row.chunk_hash, uploadId: row.upload_id }));
+function countedDown(now: Temporal.Instant) {
+  return sql.fragment`
+    remaining_chunks = u.remaining_chunks - made.settled_chunks,
+    charged_chunks = u.charged_chunks + made.charged_chunks,
+    charged_bytes = u.charged_bytes + made.charged_bytes,
+    state = case when u.remaining_chunks = made.settled_chunks then 'completed' else u.state end,
+    ended_at = case when u.remaining_chunks = made.settled_chunks then ${instant(now)} else u.ended_at end,
+    event_version = u.event_version + (u.remaining_chunks = made.settled_chunks)::int`;
 }
 
 const zId = z.strictObject({ upload_id: zUuid });

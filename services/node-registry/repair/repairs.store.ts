@@ -84,7 +84,10 @@ export interface OpenRepair extends Repair {
   readonly holders: readonly bigint[];
 }
 
-/** All that are under way: a bounded number, so every process reads them anew once a second. */
+/**
+ * All that are under way: a bounded number, so every process reads them anew once a second. A join with the replicas the
+ * planner would make by reading all of them, because the table of repairs is too young to have statistics.
+ */
 export async function readRepairs(db: Connection): Promise<OpenRepair[]> {
   const rows = await db.any(sql.type(zOpen)`
     select encode(r.chunk_hash, 'hex') as chunk_hash, r.node_id, r.command_id, r.generation, r.size_bytes, r.deadline,
@@ -97,7 +100,9 @@ export async function readRepairs(db: Connection): Promise<OpenRepair[]> {
       ) as holders
     from node_registry.chunk_repairs r
     join node_registry.chunks c on c.chunk_hash = r.chunk_hash
-    left join node_registry.chunk_storage s on s.chunk_hash = r.chunk_hash and s.node_id = r.node_id
+    left join lateral (
+      select * from node_registry.chunk_storage where chunk_hash = r.chunk_hash and node_id = r.node_id offset 0
+    ) as s on true
     order by r.command_id`);
   return rows.map((row) => ({
     chunkHash: row.chunk_hash,

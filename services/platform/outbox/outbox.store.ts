@@ -7,7 +7,7 @@ import type { OutboxEvent } from "./outbox-event.ts";
  * id order is the delivery order within a key.
  */
 export async function insertOutboxRows(tx: Connection, schema: string, events: readonly OutboxEvent[]): Promise<void> {
-  await tx.query(sql.type(zVoid)`
+  await tx.query(sql.prepared(`${schema}.insert_outbox_rows`, zVoid)`
     insert into ${sql.identifier([schema, "outbox"])} (event_id, subject, key, key_version, type, payload, traceparent)
     select event_id, subject, key, key_version, type, payload, traceparent
     from unnest(
@@ -17,10 +17,7 @@ export async function insertOutboxRows(tx: Connection, schema: string, events: r
       ${int8Array(events.map((event) => event.keyVersion))},
       ${textArray(events.map((event) => event.type))},
       ${byteaArray(events.map((event) => event.payload))},
-      ${sql.array(
-        events.map((event) => event.traceparent ?? null),
-        "text",
-      )}
+      ${textArray(events.map((event) => event.traceparent ?? null))}
     ) with ordinality as event (event_id, subject, key, key_version, type, payload, traceparent, position)
     order by position`);
 }
