@@ -6,13 +6,14 @@ import { parseArgs } from "node:util";
 import { printTable } from "../../db/table.ts";
 import { describeMachine } from "./machine.ts";
 import type { Measured } from "./measured.ts";
+import { printProfiles } from "./profile.ts";
 import { recordRun } from "./record.ts";
 import { tableOf } from "./result-table.ts";
 import { type TargetName, targets } from "./targets.ts";
 
 // `npm run bench` runs the short form of every benchmark that has one, in about three minutes; `--long` the full form of
 // all of them. Names choose (`npm run bench -- heartbeat`), in full form unless `--short` stands beside them. `--json FILE`
-// writes the figures, `--record` puts them into BENCHMARKS.md. Every benchmark is a file of its own that says what it
+// writes the figures, `--record` puts them into BENCHMARKS.md, `--profile` prints where the processor time went. Every benchmark is a file of its own that says what it
 // measures and against which baseline of the same run: the machine may be shared, so ratios tell more than rates.
 
 const suffix = ".bench.ts";
@@ -28,6 +29,7 @@ const { values: options, positionals: names } = parseArgs({
     long: { type: "boolean", default: false },
     short: { type: "boolean", default: false },
     record: { type: "boolean", default: false },
+    profile: { type: "boolean", default: false },
     json: { type: "string" },
   },
 });
@@ -47,21 +49,23 @@ if (chosen.length === 0) {
 } else {
   const folder = await mkdtemp(join(tmpdir(), "decentrastore-bench-"));
   try {
-    await runChosen(join(folder, "results.ndjson"));
+    await runChosen(folder);
   } finally {
     await rm(folder, { recursive: true, force: true });
   }
 }
 
-async function runChosen(resultFile: string): Promise<void> {
+async function runChosen(folder: string): Promise<void> {
+  const resultFile = join(folder, "results.ndjson");
   const machine = await describeMachine();
   process.stdout.write(`${machine.join("\n")}\n`);
   const failed: string[] = [];
   for (const benchmark of chosen) {
     process.stdout.write(`\n== ${benchmark}\n`);
-    const code = await runOne(benchmark, resultFile);
+    const code = await runOne(benchmark, resultFile, options.profile ? ["--cpu-prof", `--cpu-prof-dir=${folder}`] : []);
     if (code !== 0) failed.push(`${benchmark} (${code})`);
   }
+  if (options.profile) await printProfiles(folder);
   const measured = await resultsIn(resultFile);
   const rows = tableOf(measured).filter(
     ({ command }) => names.length === 0 || chosen.some((one) => command.endsWith(` ${one}`)),
@@ -80,10 +84,16 @@ async function runChosen(resultFile: string): Promise<void> {
   process.exitCode = failed.length === 0 ? 0 : 1;
 }
 
-function runOne(benchmark: string, resultFile: string): Promise<number | null> {
-  const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: isShort ? "short" : "long" };
+function runOne(benchmark: string, resultFile: string, nodeOptions: readonly string[]): Promise<number | null> {
+  const form = isShort ? "short" : "long";
+  // Those that run a service as a process of its own hand it these options.
+  const forServices = nodeOptions.length > 0 ? { BENCH_NODE_OPTIONS: nodeOptions.join(" ") } : {};
+  const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: form, ...forServices };
   return new Promise((resolve, reject) => {
-    spawn(process.execPath, [join(import.meta.dirname, `${benchmark}${suffix}`)], { stdio: "inherit", env })
+    spawn(process.execPath, [...nodeOptions, join(import.meta.dirname, `${benchmark}${suffix}`)], {
+      stdio: "inherit",
+      env,
+    })
       .once("error", reject)
       .once("exit", resolve);
   });
