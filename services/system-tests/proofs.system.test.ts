@@ -94,10 +94,10 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
 
   const deleter = await gateway.nodes.explainNode({ nodeId: idOf(DELETER) });
   expect(deleter.reputation?.evidence.map((entry) => entry.kind)).toContain(ReputationEvidenceKind.PROOF_FAILED);
-  // The reason and not today's score: answers that were under way may have raised it a step since.
+  // What was found then and not today's score: answers that were under way may have raised it a step since.
   expect(deleter.transitions.find(({ state }) => state === NodeState.DISQUALIFIED)).toMatchObject({
     actorId: "system",
-    reason: expect.stringMatching(/^reputation 0(\.[0-3]\d*)? by failed and invalid proofs is below 0\.4$/),
+    evidence: expect.stringMatching(/^reputation 0(\.[0-3]\d*)? by failed and invalid proofs is below 0\.4$/),
   });
   const lateNode = await gateway.nodes.explainNode({ nodeId: idOf(LATE) });
   expect(lateNode.node).toMatchObject({ state: NodeState.IN_SERVICE, isOnProbation: true });

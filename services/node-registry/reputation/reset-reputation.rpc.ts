@@ -40,7 +40,7 @@ export function resetReputation(deps: ResetDeps): MethodImpl<typeof NodeDirector
       actor,
       reason,
     } as const;
-    const records = await transact(deps, async (tx) => {
+    const { records } = await transact(deps, async (tx) => {
       await addEvidence(tx, [entry]);
       return scoreNodes(deps, tx, [await lockStanding(tx, node.rowId)]);
     });

@@ -5,7 +5,9 @@ import { recordNodeChanges } from "../directory/changes.store.ts";
 import { reputationChanged, stateChanged, stateEventCount } from "../directory/node-events.event.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import { type Assessment, assess } from "./assess.ts";
+import { type Failing, isMassFailure, TOGETHER_MS, withheldBecause } from "./brake.ts";
 import { type LoggedEvidence, readEvidenceAfter } from "./evidence.store.ts";
+import { countFailing } from "./failing.store.ts";
 import type { ReputationRules } from "./reputation-config.ts";
 import {
   lockScoredNodes,
@@ -26,19 +28,28 @@ interface Scored {
   readonly node: ScoredNode;
   readonly assessment: Assessment;
   readonly entries: readonly LoggedEvidence[];
+  readonly withheld: string | undefined;
+}
+
+export interface ScoringResult {
+  /** The nodes that changed, for the view after the commit. */
+  readonly records: readonly NodeRecord[];
+  /** Nodes that the brake has kept from being shut out, and what it went by. */
+  readonly withheld: (Failing & { readonly withheldNodes: number }) | undefined;
 }
 
 /**
  * Brings nodes whose standings are locked up to the end of their logs: scores, probation, disqualification, history,
- * events and the directory's revision, all in this transaction. Answers the nodes that changed, for the view after the
- * commit.
+ * events and the directory's revision, all in this transaction. Where a large part of the nodes fails together nobody is
+ * shut out, since the fault may be ours: they stay on probation until an admin decides, or until their next failure finds
+ * fewer companions.
  */
 export async function scoreNodes(
   deps: ScoringDeps,
   tx: Transaction,
   stored: readonly StoredStanding[],
-): Promise<NodeRecord[]> {
-  if (stored.length === 0) return [];
+): Promise<ScoringResult> {
+  if (stored.length === 0) return { records: [], withheld: undefined };
   const { rules } = deps;
   const now = deps.clock.now();
   const from = stored.map((row) => (row.formula === rules.formula.name ? row : beginning(row, rules)));
@@ -60,11 +71,32 @@ export async function scoreNodes(
     tx,
     assessed.map(({ row }) => row.nodeRowId),
   );
-  const changed = assessed.flatMap(({ row, entries, assessment }): Scored[] => {
+  const scored = assessed.flatMap(({ row, entries, assessment }): Scored[] => {
     const node = nodes.get(row.nodeRowId);
-    return node !== undefined && isChange(node, assessment, entries) ? [{ node, assessment, entries }] : [];
+    return node === undefined ? [] : [{ node, entries, assessment, withheld: undefined }];
   });
-  return writeChanges(deps, tx, changed);
+  const { braked, withheld } = await brake(deps, tx, scored);
+  return { records: await writeChanges(deps, tx, braked.filter(isChange)), withheld };
+}
+
+async function brake(
+  { clock, rules }: ScoringDeps,
+  tx: Transaction,
+  scored: readonly Scored[],
+): Promise<{ braked: readonly Scored[]; withheld: ScoringResult["withheld"] }> {
+  const isToGo = ({ node, assessment }: Scored) => assessment.disqualification !== undefined && isPresent(node);
+  const withheldNodes = scored.filter(isToGo).length;
+  if (withheldNodes === 0) return { braked: scored, withheld: undefined };
+  const since = clock.now().subtract({ milliseconds: TOGETHER_MS });
+  const found = await countFailing(tx, rules.thresholds.probationBelow, since);
+  if (!isMassFailure(found)) return { braked: scored, withheld: undefined };
+  const braked = scored.map((one) => {
+    const reason = isToGo(one) ? one.assessment.disqualification : undefined;
+    if (reason === undefined) return one;
+    const assessment = { ...one.assessment, disqualification: undefined };
+    return { ...one, assessment, withheld: withheldBecause(reason, found) };
+  });
+  return { braked, withheld: { ...found, withheldNodes } };
 }
 
 /** Another formula scored it last: the whole log counts anew. */
@@ -73,7 +105,7 @@ function beginning(row: StoredStanding, { formula }: ReputationRules): StoredSta
 }
 
 /** A reset is told even where the score was full already. */
-function isChange(node: ScoredNode, assessment: Assessment, entries: readonly LoggedEvidence[]): boolean {
+function isChange({ node, assessment, entries }: Scored): boolean {
   return (
     node.reputation_score !== assessment.standing.score ||
     node.is_on_probation !== (assessment.isOnProbation || node.is_young) ||
@@ -100,7 +132,7 @@ async function writeChanges(deps: ScoringDeps, tx: Transaction, changed: readonl
   );
 }
 
-function toNodeScore({ node, assessment, entries }: Scored): NodeScore {
+function toNodeScore({ node, assessment, entries, withheld }: Scored): NodeScore {
   const reset = entries.findLast((entry) => entry.kind === "reset");
   const disqualification = isPresent(node) ? assessment.disqualification : undefined;
   const events = 1 + (disqualification === undefined ? 0 : stateEventCount("disqualified"));
@@ -110,6 +142,7 @@ function toNodeScore({ node, assessment, entries }: Scored): NodeScore {
     score: assessment.standing.score,
     isOnProbation: assessment.isOnProbation || node.is_young,
     disqualification,
+    withheld,
     eventVersion: node.event_version + BigInt(events),
     evidence: assessment.evidence,
     actor: reset?.actor ?? "system",

@@ -1,8 +1,8 @@
 import type { Logger } from "#platform/log/logger.ts";
+import type { Metrics } from "#platform/ops/metrics.ts";
 import { type Outbox, transact } from "#platform/outbox/outbox.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { NodeRecord } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import type { ReputationRules } from "./reputation-config.ts";
 import { scoreNodes } from "./score-nodes.worker.ts";
@@ -16,6 +16,7 @@ export interface ScorerDeps {
   readonly outbox: Outbox;
   readonly clock: Clock;
   readonly log: Logger;
+  readonly metrics: Metrics;
   readonly view: NodeTable;
   readonly rules: ReputationRules;
 }
@@ -32,6 +33,7 @@ export interface Scorer extends AsyncDisposable {
 export function startScorer(deps: ScorerDeps): Scorer {
   const stop = new AbortController();
   const wakes = { up: new AbortController() };
+  withheldCounter(deps.metrics); // shown as 0 before it is ever needed
   let isChecked = false;
 
   async function run(): Promise<void> {
@@ -60,11 +62,22 @@ export function startScorer(deps: ScorerDeps): Scorer {
 
 /** One page; answers how many nodes it scored. */
 export async function scorePending(deps: ScorerDeps): Promise<number> {
-  const { count, records } = await transact(deps, async (tx) => {
+  const { count, records, withheld } = await transact(deps, async (tx) => {
     const stored = await lockPending(tx, PAGE);
-    const records: readonly NodeRecord[] = await scoreNodes(deps, tx, stored);
-    return { count: stored.length, records };
+    return { count: stored.length, ...(await scoreNodes(deps, tx, stored)) };
   });
+  if (withheld !== undefined) {
+    const { withheldNodes, ...found } = withheld;
+    withheldCounter(deps.metrics).inc(withheldNodes);
+    deps.log.error({ withheldNodes, ...found }, "too many nodes fail at once: nobody is disqualified");
+  }
   for (const record of records) deps.view.put(record);
   return count;
+}
+
+function withheldCounter(metrics: Metrics) {
+  return metrics.counter({
+    name: "disqualifications_withheld_total",
+    help: "Times that a node was not disqualified because too many failed at once.",
+  });
 }

@@ -112,6 +112,8 @@ export interface NodeScore {
   readonly score: number;
   readonly isOnProbation: boolean;
   readonly disqualification: string | undefined;
+  /** Why the brake keeps it from being shut out; undefined where it does not. */
+  readonly withheld: string | undefined;
   readonly eventVersion: bigint;
   readonly evidence: string;
   readonly actor: string;
@@ -134,10 +136,12 @@ export async function writeScores(tx: Transaction, scores: readonly NodeScore[])
     select node_row_id, 'reputation', previous, score, evidence, actor, reason from score`);
   await tx.query(sql.type(zVoid)`
     insert into node_registry.node_history (node_row_id, kind, previous_state, state, previous_score, score, evidence)
-    select n.id, 'state', n.state, 'disqualified', n.reputation_score, score.score, score.evidence
+    select n.id, 'state', n.state, case when score.is_shut_out then 'disqualified' else n.state end, n.reputation_score,
+      score.score, score.evidence
     from unnest(
-      ${ids}, ${values}, ${textArray(scores.map((score) => score.disqualification ?? ""))}
-    ) as score (node_row_id, score, evidence)
+      ${ids}, ${values}, ${textArray(scores.map((score) => score.disqualification ?? score.withheld ?? ""))},
+      ${boolArray(scores.map((score) => score.disqualification !== undefined))}
+    ) as score (node_row_id, score, evidence, is_shut_out)
     join node_registry.storage_nodes n on n.id = score.node_row_id
     where score.evidence <> ''`);
   await tx.query(sql.type(zVoid)`

@@ -101,9 +101,9 @@ export async function createProofFixture(
       return answer.isAccepted;
     },
     score: async () => {
-      const { pool, outbox, clock, log, view } = deps;
+      const { pool, outbox, clock, log, metrics, view } = deps;
       await countSuccesses({ pool, outbox, clock, log, retentionMs: deps.config.PROOF_VERDICT_RETENTION });
-      await scorePending({ pool, outbox, clock, log, view, rules: rooms.rules });
+      await scorePending({ pool, outbox, clock, log, metrics, view, rules: rooms.rules });
     },
     anotherProcess: async () => createProofFixture({ ...options, chunks: await chunks.anotherProcess() }),
     [Symbol.asyncDispose]: () => chunks[Symbol.asyncDispose](),
