@@ -8,26 +8,20 @@ import { migrate } from "#platform/migrations/migrate.ts";
 import { createTempFolder } from "#platform/testing/temp-folder.ts";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../services/dev/embedded-postgres.ts";
 import { backupSchemas } from "./backup-schemas.ts";
-import { findPrograms, programFor } from "./postgres-programs.ts";
+import { programFor } from "./postgres-programs.ts";
 import { restoreSchemas } from "./restore-schemas.ts";
+import { findSavingServer } from "./testing/saving-server.ts";
 
 const temp = createTempFolder();
 
-/**
- * A server whose version a pg_dump of this machine can save: the embedded one where there is a new enough client, else
- * the server beside the newest client. Without any, only the refusal can be tested.
- */
-const [newest] = findPrograms("pg_dump").toSorted((a, b) => b.major - a.major);
-const beside = newest === undefined ? "" : `/usr/lib/postgresql/${newest.major}/bin`;
-const usesEmbedded = newest !== undefined && newest.major >= 18;
-const canSave = usesEmbedded || existsSync(path.join(beside, "postgres"));
+const saving = findSavingServer();
+const canSave = saving !== undefined;
 
 let server: EmbeddedPostgres;
 
 beforeAll(async () => {
   const folder = path.join(temp.path, "server");
-  const other = canSave && !usesEmbedded ? { binFolder: beside } : {};
-  server = await startEmbeddedPostgres({ folder, fsync: false, settings: { shared_preload_libraries: "" }, ...other });
+  server = await startEmbeddedPostgres({ folder, fsync: false, settings: { shared_preload_libraries: "" }, ...saving });
   await migrate({ url: server.url });
 });
 

@@ -79,6 +79,10 @@ deleted_users (
   deleted_at timestamp with time zone not null,
   purged_at timestamp with time zone
 )
+digest_differences (
+  node_id bigint not null,
+  since timestamp with time zone not null
+)
 directory_changes (
   revision bigint not null,
   node_row_id bigint not null,
@@ -359,6 +363,8 @@ chunks: chunks__replicas_consistent CHECK (((live_replicas >= 0) AND (live_repli
 chunks: chunks__replicas_range CHECK (((wanted_replicas >= 1) AND (wanted_replicas <= 10)))
 chunks: chunks__size_range CHECK (((size_bytes >= 1) AND (size_bytes <= 67108864)))
 deleted_users: deleted_users__pkey PRIMARY KEY (user_id)
+digest_differences: digest_differences__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
+digest_differences: digest_differences__pkey PRIMARY KEY (node_id)
 directory_changes: directory_changes__pkey PRIMARY KEY (revision)
 directory_head: directory_head__pkey PRIMARY KEY (singleton)
 directory_head: directory_head__single CHECK (singleton)
@@ -629,6 +635,7 @@ table chunks: node_registry_app may insert, select, update
 table current_chunk_storage: node_registry_app may select
 table current_storage_nodes: node_registry_app may select
 table deleted_users: node_registry_app may delete, insert, select, update
+table digest_differences: node_registry_app may delete, insert, select
 table directory_changes: node_registry_app may delete, insert, select
 table directory_head: node_registry_app may select, update
 table doubted_proof_roots: node_registry_app may delete, insert, select, update

@@ -1,8 +1,18 @@
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
+import { join } from "node:path";
+import { DatabaseSync } from "node:sqlite";
+import { promisify } from "node:util";
+import { createClient } from "@connectrpc/connect";
+import bcrypt from "bcrypt";
 import { afterAll, beforeAll, expect, it } from "vitest";
+import { AuthService } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
 import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { LedgerEntryKind } from "#gen/decentrastore/user_quota/v1/ledger_entry_pb.ts";
+import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import { transportTo } from "../dev/upload/session.ts";
 import { type ControlPlane, startControlPlane } from "./fixtures/control-plane.ts";
 import { gatewayClients, newChunks, quotaClientOf, registerUser, totalBytes } from "./fixtures/network.ts";
 import { connectSubscriber, type ReplayedEvent, replay } from "./fixtures/stream-replay.ts";
@@ -74,6 +84,40 @@ it("charges a stored chunk once, with two of three replicas, however often the n
   expect(stored.filter(({ message }) => "reachedQuorum" in message && message.reachedQuorum === true)).toHaveLength(5);
   expect(namesOf(about([uploadId]))).toEqual(["UploadCompleted"]);
   expectContiguousVersions(events.filter((event) => !event.subject.startsWith("decentrastore.node.heartbeat.")));
+});
+
+it("takes a user of the original system over: the old password, the quota and what is used", async () => {
+  const network = await controlPlane.devFile();
+  const password = "a password from before";
+  const file = join(controlPlane.home, "users.db");
+  const original = new DatabaseSync(file);
+  original.exec(`create table users (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, username VARCHAR(80) UNIQUE NOT NULL, email VARCHAR(120) UNIQUE,
+    password_hash VARCHAR(255) NOT NULL, salt VARCHAR(32) NOT NULL, storage_used_bytes BIGINT, storage_quota_bytes BIGINT)`);
+  original
+    .prepare("insert into users values (77, 'Old Hand', 'old@example.com', ?, 'the salt of the files', 4000, 5000)")
+    .run(await bcrypt.hash(password, 6));
+  original.close();
+  const { DATABASE_URL: _, ...env } = process.env;
+  const command = ["db/import-sqlite.ts", file];
+  const { stdout } = await promisify(execFile)(process.execPath, command, {
+    env: { ...env, DECENTRASTORE_HOME: controlPlane.home },
+  });
+  expect(stdout).toContain("1 read, 1 imported");
+
+  const { user, tokens } = await createClient(AuthService, transportTo(network.authUrl)).login({
+    username: "old hand",
+    password,
+  });
+  const userId = "00000000-0000-8000-8000-00000000004d";
+  expect(user).toMatchObject({ userId, username: "Old Hand", keySalt: "the salt of the files" });
+  const quotas = createClient(UserQuotaService, transportTo(network.userQuotaUrl, tokens?.accessToken));
+  await until("the account is open", 10_000, async () => {
+    const { quota } = await quotas.getQuota({ userId });
+    return quota?.storageUsedBytes === 4_000n && quota.storageQuotaBytes === 5_000n;
+  });
+  const { ledgerEntries } = await quotas.listLedgerEntries({ userId });
+  expect(ledgerEntries).toMatchObject([{ kind: LedgerEntryKind.OPENING, deltaBytes: 4_000n }]);
 });
 
 function namesOf(events: readonly ReplayedEvent[]): string[] {
