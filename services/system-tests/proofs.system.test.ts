@@ -95,7 +95,9 @@ it("finds the node that deleted, repairs what it held, puts the late one on prob
   const deleter = await gateway.nodes.explainNode({ nodeId: idOf(DELETER) });
   expect(deleter.reputation?.evidence.map((entry) => entry.kind)).toContain(ReputationEvidenceKind.PROOF_FAILED);
   // What was found then and not today's score: answers that were under way may have raised it a step since.
-  expect(deleter.transitions.find(({ state }) => state === NodeState.DISQUALIFIED)).toMatchObject({
+  const shutOut = deleter.transitions.find(({ previousState }) => previousState === NodeState.IN_SERVICE);
+  expect(shutOut).toMatchObject({
+    state: NodeState.DISQUALIFIED,
     actorId: "system",
     evidence: expect.stringMatching(/^reputation 0(\.[0-3]\d*)? by failed and invalid proofs is below 0\.4$/),
   });
