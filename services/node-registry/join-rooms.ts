@@ -1,12 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { ReputationSchema } from "#gen/decentrastore/node_registry/v1/node_explanation_pb.ts";
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
+import { toTimestamp } from "#platform/rpc/time.ts";
 import type { ChunkRooms, ChunkStats, Deps, NodeExplanation } from "./deps.ts";
 import type { NodeRecord } from "./directory/node-record.ts";
 import { brokenHardRule, type HardRule } from "./placement/scoring.ts";
 import type { ProofRooms } from "./proof-rooms.ts";
 import { countOpenChallenges } from "./proofs/challenges.store.ts";
-import { findHoldings, readChunkStats } from "./repair/figures.store.ts";
+import { readChunkStats, readHoldings } from "./repair/figures.store.ts";
 import type { RepairRooms } from "./repair-rooms.ts";
 import { readEvidenceAfter } from "./reputation/evidence.store.ts";
 import { toProtoReputation } from "./reputation/reputation-message.ts";
@@ -40,18 +41,19 @@ export function joinRooms(
 }
 
 async function explainHoldings(deps: Deps, node: NodeRecord): Promise<Partial<NodeExplanation>> {
-  const holdings = await findHoldings(deps.pool, node.rowId);
-  const assignedBytes = holdings?.assigned_bytes ?? 0n;
-  const broken = brokenHardRule(node, Number(assignedBytes), 1);
+  const holdings = await readHoldings(deps.pool, node.rowId);
+  const differsSince = holdings.digest_differs_since;
+  const broken = brokenHardRule(node, Number(holdings.assigned_bytes), 1);
   return {
     brokenRules: [
       ...(broken === undefined ? [] : [hardRules[broken]]),
       ...(node.isOnProbation ? [PlacementRule.PROBATION_SHARE] : []),
     ],
-    assignedBytes,
-    assignedChunkCount: holdings?.assigned_chunks ?? 0n,
-    confirmedChunkCount: holdings?.confirmed_chunks ?? 0n,
-    deletingChunkCount: holdings?.pending_deletions ?? 0n,
+    assignedBytes: holdings.assigned_bytes,
+    assignedChunkCount: holdings.assigned_chunks,
+    confirmedChunkCount: holdings.confirmed_chunks,
+    deletingChunkCount: holdings.pending_deletions,
+    ...(differsSince === null ? {} : { digestDiffersSince: toTimestamp(differsSince) }),
   };
 }
 

@@ -132,12 +132,40 @@ export async function readBusyNodes(db: Connection) {
     where assigned_bytes > 0 or pending_deletions > 0`);
 }
 
-const zDigest = z.strictObject({ node_id: zInt8, digest: z.string(), is_settled: z.boolean() });
+const zDigest = z.strictObject({
+  node_id: zInt8,
+  digest: z.string(),
+  is_settled: z.boolean(),
+  is_known_different: z.boolean(),
+});
 
 /** Digests by node; settled: unchanged since the given instant, so that nothing the node cannot know yet is in it. */
 export async function readDigests(db: Connection, nodeRowIds: readonly bigint[], unchangedSince: Temporal.Instant) {
   return db.any(sql.type(zDigest)`
-    select h.node_id, h.digest::text as digest, h.digest_changed_at <= ${instant(unchangedSince)} as is_settled
+    select asked.node_id, coalesce(h.digest, 0)::text as digest,
+      coalesce(h.digest_changed_at <= ${instant(unchangedSince)}, true) as is_settled,
+      d.node_id is not null as is_known_different
     from unnest(${int8Array(nodeRowIds)}) as asked (node_id)
-    join node_registry.node_holdings h using (node_id)`);
+    left join node_registry.node_holdings h using (node_id)
+    left join node_registry.digest_differences d using (node_id)`);
+}
+
+/** Keeps since when each node differs, and forgets those that agree again. */
+export async function writeDigestDifferences(
+  db: Connection,
+  changes: {
+    readonly differing: readonly bigint[];
+    readonly agreeing: readonly bigint[];
+    readonly now: Temporal.Instant;
+  },
+): Promise<void> {
+  if (changes.differing.length + changes.agreeing.length === 0) return;
+  await db.query(sql.type(zVoid)`
+    with gone as (
+      delete from node_registry.digest_differences where node_id = any(${int8Array(changes.agreeing)})
+    )
+    insert into node_registry.digest_differences (node_id, since)
+    select node_id, ${instant(changes.now)}
+    from unnest(${int8Array(changes.differing)}) as found (node_id)
+    on conflict do nothing`);
 }

@@ -1,6 +1,6 @@
 import type { Deps } from "../deps.ts";
 import { readDeletionsOfNodes } from "./deletions.store.ts";
-import { readDigests } from "./holdings.store.ts";
+import { readDigests, writeDigestDifferences } from "./holdings.store.ts";
 import type { NodeCommands } from "./node-commands.ts";
 
 const MAX_DIGESTS_PER_ROUND = 5_000;
@@ -22,16 +22,23 @@ export async function compareDigests(deps: CommandDeps): Promise<void> {
     const rowId = deps.view.node(nodeId)?.rowId;
     if (rowId !== undefined) rowIds.set(nodeId, rowId);
   }
-  const rows = await readDigests(deps.pool, [...rowIds.values()], deps.clock.now().subtract(SETTLED));
+  const now = deps.clock.now();
+  const rows = await readDigests(deps.pool, [...rowIds.values()], now.subtract(SETTLED));
   const known = new Map(rows.map((row) => [row.node_id, row]));
+  const differing: bigint[] = [];
+  const agreeing: bigint[] = [];
   for (const { nodeId, digest } of waiting) {
     const rowId = rowIds.get(nodeId);
     if (rowId === undefined) continue;
     const row = known.get(rowId);
     const isEqual = BigInt(row?.digest ?? 0) === digest;
     const isSettled = row?.is_settled ?? true;
+    const isKnownDifferent = row?.is_known_different ?? false;
+    if (isEqual && isKnownDifferent) agreeing.push(rowId);
+    if (!isEqual && isSettled && !isKnownDifferent) differing.push(rowId);
     deps.commands.compared(nodeId, digest, isEqual ? "equal" : isSettled ? "different" : "unsettled");
   }
+  await writeDigestDifferences(deps.pool, { differing, agreeing, now });
 }
 
 /** Pending deletions by node: how many there were when their hashes were last read. */

@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
+import { z } from "zod";
 import { ChunkLostSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { ReplicaLossCause } from "#gen/decentrastore/node_registry/v1/chunk_pb.ts";
 import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { sql, zInstant } from "#platform/postgres/sql.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newChunks, newHash, type TestNode } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
@@ -38,6 +40,12 @@ function beat(f: ChunkFixture, node: TestNode, hashes: readonly string[]) {
   return f.rooms.commandsFor(node.nodeId, 16).map((command) => command.command.case);
 }
 
+async function differsSince(f: ChunkFixture, node: TestNode): Promise<Temporal.Instant | undefined> {
+  const row = await f.pool.maybeOne(sql.type(z.strictObject({ since: zInstant }))`
+    select since from node_registry.digest_differences where node_id = ${node.rowId}`);
+  return row?.since;
+}
+
 function bucketDigests(hashes: readonly string[]): Uint8Array[] {
   return Array.from({ length: 256 }, (_, bucket) =>
     digestToBytes(digestOf(hashes.filter((hash) => bucketOf(hash) === bucket))),
@@ -57,12 +65,18 @@ test("a digest that agrees asks for nothing, one that differs asks for the sums 
   expect(beat(f, node, held.slice(1))).toEqual([]);
   await round(f);
   expect(beat(f, node, held.slice(1))).toEqual(["reportChunks"]);
+  const since = await differsSince(f, node);
+  expect(since).toEqual(f.clock.now());
   const [first] = f.rooms.commandsFor(node.nodeId, 16);
   expect(f.rooms.commandsFor(node.nodeId, 16)[0]?.commandId).toBe(first?.commandId);
   const { buckets } = await node.client.reportChunkDigests({ digests: bucketDigests(held.slice(1)) });
   expect(buckets).toEqual([bucketOf(held[0] ?? "")]);
+  await f.clock.advance(1_000);
+  await round(f);
+  expect(await differsSince(f, node)).toEqual(since);
   expect(beat(f, node, held)).toEqual([]);
   await round(f);
+  expect(await differsSince(f, node)).toBeUndefined();
   await f.clock.advance(60_000);
   expect(beat(f, node, held)).toEqual([]);
 });

@@ -2,7 +2,7 @@ import { expect, test } from "vitest";
 import { createProofFixture, type ProofFixture, type StoredChunk } from "../testing/proof-fixture.ts";
 import { countRows, eventsAbout, evidenceOf, replicasOf } from "../testing/proof-queries.ts";
 import { nodesOf, repairOf } from "../testing/repair-fixture.ts";
-import { findHoldings } from "./figures.store.ts";
+import { readHoldings } from "./figures.store.ts";
 
 /** So many chunks that the same node holds, which is then drained. */
 async function drained(fixture: ProofFixture, chunks: number) {
@@ -45,7 +45,7 @@ test("what a draining node holds is copied to others from all who have it, then 
   expect(fetches.map((fetch) => fetch.nodeId)).not.toContain(node.nodeId);
   for (const fetch of fetches) expect(fetch.sources.map((source) => source.nodeId)).toContain(node.nodeId);
   // Before the copies are confirmed nothing is taken away.
-  expect((await findHoldings(pool, node.rowId))?.confirmed_chunks).toBe(BigInt(held.length));
+  expect((await readHoldings(pool, node.rowId)).confirmed_chunks).toBe(BigInt(held.length));
   await liveOn(fixture, repair);
   for (const { chunkHash, userId } of held) {
     const holders = await storedOn(fixture, chunkHash);
@@ -55,13 +55,13 @@ test("what a draining node holds is copied to others from all who have it, then 
     expect(await fixture.chunks.chunks.getUserUsage({ userId })).toMatchObject({ chargedChunks: 1 });
   }
   expect(await countRows(pool, "under_replicated_chunks")).toBe(0);
-  expect(await findHoldings(pool, node.rowId)).toMatchObject({
+  expect(await readHoldings(pool, node.rowId)).toMatchObject({
     confirmed_chunks: 0n,
     pending_deletions: BigInt(held.length),
   });
   // The node is told to delete them, and that is no loss of its own.
   await node.client.reportDeletedChunks({ chunkHashes: held.map((chunk) => chunk.chunkHash) });
-  expect(await findHoldings(pool, node.rowId)).toMatchObject({ confirmed_chunks: 0n, pending_deletions: 0n });
+  expect(await readHoldings(pool, node.rowId)).toMatchObject({ confirmed_chunks: 0n, pending_deletions: 0n });
   expect(await evidenceOf(pool, node.rowId)).toEqual([]);
 });
 

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
-import { sql, zInt8 } from "#platform/postgres/sql.ts";
+import { sql, zInstant, zInt8 } from "#platform/postgres/sql.ts";
 
 const zStats = z.strictObject({
   chunk_count: zInt8,
@@ -29,12 +29,16 @@ const zHoldings = z.strictObject({
   assigned_bytes: zInt8,
   confirmed_chunks: zInt8,
   pending_deletions: zInt8,
+  digest_differs_since: zInstant.nullable(),
 });
 
-/** Undefined for a node that was never assigned anything. */
-export async function findHoldings(db: Connection, nodeRowId: bigint) {
-  const row = await db.maybeOne(sql.type(zHoldings)`
-    select assigned_chunks, assigned_bytes, confirmed_chunks, pending_deletions
-    from node_registry.node_holdings where node_id = ${nodeRowId}`);
-  return row ?? undefined;
+/** Zeros for a node that was never assigned anything. */
+export async function readHoldings(db: Connection, nodeRowId: bigint) {
+  return db.one(sql.type(zHoldings)`
+    select coalesce(h.assigned_chunks, 0) as assigned_chunks, coalesce(h.assigned_bytes, 0) as assigned_bytes,
+      coalesce(h.confirmed_chunks, 0) as confirmed_chunks, coalesce(h.pending_deletions, 0) as pending_deletions,
+      d.since as digest_differs_since
+    from (values (${nodeRowId}::bigint)) as asked (node_id)
+    left join node_registry.node_holdings h using (node_id)
+    left join node_registry.digest_differences d using (node_id)`);
 }
