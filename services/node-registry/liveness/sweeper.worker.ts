@@ -2,7 +2,7 @@ import { assertLeader, type Lease, runAsLeader } from "#platform/leadership/lead
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import { type Outbox, transact } from "#platform/outbox/outbox.ts";
-import type { Pool } from "#platform/postgres/pool.ts";
+import type { Pool, Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
@@ -86,47 +86,60 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
   const trouble = watch.troubleOf(state, askedAtMs);
   if (trouble !== undefined) {
     deps.log.warn({ trouble }, "nobody is called silent for one lease");
-    if (trouble === "clock jumped") await clampToClock(deps.pool, times.leaseTtlMs);
-    await warmUp(deps.pool, times.leaseTtlMs);
+    await whileLeading(deps, lease, async (tx) => {
+      if (trouble === "clock jumped") await clampToClock(tx, times.leaseTtlMs);
+      await warmUp(tx, times.leaseTtlMs);
+    });
     return state.halted_at !== null;
   }
   const isWarm = state.warm_until === null || Temporal.Instant.compare(state.warm_until, state.now) <= 0;
   if (!isWarm) {
-    await markSwept(deps.pool);
+    await whileLeading(deps, lease, markSwept);
     return state.halted_at !== null;
   }
   const round = { leaseTtlMs: times.leaseTtlMs, now: state.now };
   await takeDown(deps, round, lease, "suspect");
-  const isHalted = await applyBrake(deps, times, state);
+  const isHalted = await applyBrake(deps, times, lease, state);
   if (!isHalted) await takeDown(deps, round, lease, "offline");
-  await markSwept(deps.pool);
+  await whileLeading(deps, lease, markSwept);
   return isHalted;
 }
 
 /** The brake holds across leaders, because its state is in the database. */
-async function applyBrake(deps: SweeperDeps, times: LivenessTimes, state: SweepState): Promise<boolean> {
+async function applyBrake(deps: SweeperDeps, times: LivenessTimes, lease: Lease, state: SweepState): Promise<boolean> {
   const found = await countOverdue(deps.pool, { leaseTtlMs: times.leaseTtlMs, now: state.now });
   const isReleased = state.released_until !== null && Temporal.Instant.compare(state.released_until, state.now) > 0;
   if (isReleased) return false;
   if (!isMassFailure(found)) {
-    if (state.halted_at !== null) await release(deps, "enough nodes have returned", 0);
+    if (state.halted_at !== null) await release(deps, lease, "enough nodes have returned", 0);
     return false;
   }
   if (state.halted_at === null) {
-    await haltSweep(deps.pool, found);
-    await insertSweepHistory(deps.pool, "system", describe(found), "stopped");
+    await whileLeading(deps, lease, async (tx) => {
+      await haltSweep(tx, found);
+      await insertSweepHistory(tx, "system", describe(found), "stopped");
+    });
     deps.log.error({ ...found }, "too many nodes fell silent at once: the sweep is stopped");
     return true;
   }
   const heldMs = state.now.since(state.halted_at).total("milliseconds");
   if (heldMs < times.brakeMs) return true;
-  await release(deps, `stopped for ${Math.round(heldMs / 1_000)} s`, times.leaseTtlMs);
+  await release(deps, lease, `stopped for ${Math.round(heldMs / 1_000)} s`, times.leaseTtlMs);
   return false;
 }
 
-async function release(deps: SweeperDeps, evidence: string, releasedMs: number): Promise<void> {
-  await releaseSweep(deps.pool, releasedMs);
-  await insertSweepHistory(deps.pool, "system", evidence, "resumed");
+/** What a process that was deposed in the middle of a round still wants to write is dropped. */
+async function whileLeading(deps: SweeperDeps, lease: Lease, work: (tx: Transaction) => Promise<void>): Promise<void> {
+  await deps.pool.transaction(async (tx) => {
+    if (await assertLeader(tx, SCHEMA, SWEEPER, lease.epoch)) await work(tx);
+  });
+}
+
+async function release(deps: SweeperDeps, lease: Lease, evidence: string, releasedMs: number): Promise<void> {
+  await whileLeading(deps, lease, async (tx) => {
+    await releaseSweep(tx, releasedMs);
+    await insertSweepHistory(tx, "system", evidence, "resumed");
+  });
   deps.log.warn({ evidence }, "the sweep goes on");
 }
 
