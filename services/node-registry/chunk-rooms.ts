@@ -73,7 +73,7 @@ function chunkRpcs(deps: Deps & { readonly placer: Placer }) {
 function storedCommits(deps: Deps) {
   return createGroupCommit<NamedReport, StoredOutcome>({
     maxItems: 2_000,
-    maxRunning: 2,
+    maxRunning: 1,
     maxWaiting: 50_000,
     commit: (reports) => transact(deps, (tx) => recordStored(deps, tx, reports)),
     refusal: () => overloaded("too many chunk reports are waiting, try again", 500),

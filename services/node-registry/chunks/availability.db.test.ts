@@ -35,6 +35,27 @@ test("replicas of a node that is gone stop being live, and are live again when i
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
+test("a walk that is told to stop ends with its batch, and the next one goes on from there", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(1);
+  if (node === undefined) throw new Error("no node");
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(700), replicas: 1 };
+  await f.chunks.placeChunks(upload);
+  await node.client.reportStoredChunks({ chunkHashes: upload.chunks.map((chunk) => chunk.chunkHash) });
+  await followAvailability(f.deps);
+  await f.changeNode(node, { liveness: "offline" });
+  const stop = new AbortController();
+  const now = () => {
+    stop.abort();
+    return f.clock.now();
+  };
+  await followAvailability({ ...f.deps, clock: { ...f.deps.clock, now } }, undefined, stop.signal);
+  expect((await f.chunks.listUnderReplicatedChunks({ pageSize: 1_000 })).chunks).toHaveLength(500);
+  await followAvailability(f.deps);
+  expect((await f.chunks.listUnderReplicatedChunks({ pageSize: 1_000 })).chunks).toHaveLength(700);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
 test("nodes that come and go while others report, lose and release leave every number right", async () => {
   await using f = await createChunkFixture();
   const nodes = await f.addNodes(5);

@@ -16,24 +16,30 @@ export function isThere(node: PlacementCandidate | undefined): boolean {
 }
 
 /**
- * Makes chunks.live_replicas follow the nodes that came or went: for the given nodes, or for all. A walk that a crash cut
- * off goes on where it was; it costs a batch of locks at a time, so that reports are hardly held up.
+ * Makes chunks.live_replicas follow the nodes that came or went: for the given nodes, or for all. A walk that a crash or
+ * the signal cut off goes on where it was; it costs a batch of locks at a time, so that reports are hardly held up.
  */
-export async function followAvailability(deps: WalkDeps, rowIds?: readonly bigint[]): Promise<number> {
+export async function followAvailability(
+  deps: WalkDeps,
+  rowIds?: readonly bigint[],
+  signal?: AbortSignal,
+): Promise<number> {
   let walked = 0;
   for (const { rowId, isAvailable, walkedTo } of await readAvailabilities(deps.pool, rowIds)) {
+    if (signal?.aborted) break;
     // A walk that is under way ends first; where it went the wrong way meanwhile the next one turns back.
-    if (walkedTo !== null) await walk(deps, rowId);
+    if (walkedTo !== null) await walk(deps, rowId, signal);
     const shouldBe = isThere(deps.view.nodeByRowId(rowId));
     if (isAvailable === shouldBe) continue;
     walked += 1;
-    if (await turnAvailability(deps.pool, rowId, shouldBe)) await walk(deps, rowId);
+    if (await turnAvailability(deps.pool, rowId, shouldBe)) await walk(deps, rowId, signal);
   }
   return walked;
 }
 
-async function walk(deps: WalkDeps, rowId: bigint): Promise<void> {
-  while (await walkBatch(deps, rowId));
+/** A node may hold millions: whoever stops the process does not wait for them. */
+async function walk(deps: WalkDeps, rowId: bigint, signal: AbortSignal | undefined): Promise<void> {
+  while (!signal?.aborted && (await walkBatch(deps, rowId)));
 }
 
 /** The next chunks of the node, in one transaction; false when the walk has ended. */

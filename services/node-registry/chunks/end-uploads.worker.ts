@@ -9,13 +9,15 @@ import { expireUpload, forgetReplacedNodes, lockUploads, readDueUploads, settleU
 
 type EndDeps = Pick<Deps, "pool" | "outbox" | "clock">;
 const BATCH = 50;
+const LOOK_AGAIN_AFTER = Temporal.Duration.from({ hours: 24 });
 
 /**
  * The end of an upload's time, in one transaction: chunks below quorum are taken from it and deleted where nobody else
  * waits for them, those at quorum stay charged, and nodes that have not confirmed are told to delete. Reports of the
  * same chunks queue on their rows: they come wholly before it and count, or after it and hear UPLOAD_EXPIRED.
  *
- * Answers whether the upload was OPEN; for a completed one only its unconfirmed assignments end.
+ * Answers whether the upload was OPEN. A completed one is not over by time: a replica that its chunk still lacks may be
+ * reported later too, and counts. Only assignments that are not needed any more end, now or a day later.
  */
 export async function endUpload(deps: EndDeps, uploadId: string): Promise<boolean> {
   return transact(deps, async (tx) => {
@@ -28,13 +30,20 @@ export async function endUpload(deps: EndDeps, uploadId: string): Promise<boolea
     const waiting = locked.filter((chunk) => !chunk.hasQuorum);
     const { ended } = isOpen ? await dropReferences(tx, uploadId, waiting) : { ended: [] };
     const expired = isOpen ? await expireUpload(tx, uploadId, now) : undefined;
-    if (!isOpen) await settleUpload(tx, uploadId);
-    const trimmed = await withoutOpenUpload(
+    const kept = await withoutOpenUpload(
       tx,
       uploadId,
       locked.filter((chunk) => chunk.hasQuorum && !chunk.isReleased),
     );
-    const events = await endChunks(deps, tx, { chunks: ended, trimmed, cause: "upload_expired" });
+    const whole = kept.filter((chunk) => chunk.confirmedReplicas >= chunk.wantedReplicas);
+    if (!isOpen) await settleUpload(tx, uploadId, whole.length < kept.length ? now.add(LOOK_AGAIN_AFTER) : undefined);
+    const events = await endChunks(
+      deps,
+      tx,
+      isOpen
+        ? { chunks: ended, trimmed: kept, cause: "upload_expired" }
+        : { chunks: [], trimmed: whole, cause: "not_placed" },
+    );
     if (expired !== undefined) events.push(uploadExpired(deps.clock, expired));
     await deps.outbox.append(tx, events);
     await forgetReplacedNodes(tx, uploadId);
@@ -58,9 +67,10 @@ async function withoutOpenUpload(
 }
 
 /** One round over uploads whose 24 hours are over; answers whether there may be more at once. */
-export async function endDueUploads(deps: EndDeps & Pick<Deps, "log">): Promise<boolean> {
+export async function endDueUploads(deps: EndDeps & Pick<Deps, "log">, signal?: AbortSignal): Promise<boolean> {
   const due = await readDueUploads(deps.pool, ["open", "completed"], deps.clock.now(), BATCH);
   for (const uploadId of due) {
+    if (signal?.aborted) break;
     const wasOpen = await endUpload(deps, uploadId);
     if (wasOpen) deps.log.info({ uploadId }, "an upload has expired");
   }

@@ -158,10 +158,16 @@ export async function expireUpload(
   return row ?? undefined;
 }
 
-/** After its 24 hours nothing of a completed upload has to be looked after. */
-export async function settleUpload(tx: Transaction, uploadId: string): Promise<void> {
+/** After its 24 hours a completed upload has to be looked after only where its chunks still lack replicas. */
+export async function settleUpload(
+  tx: Transaction,
+  uploadId: string,
+  dueAt: Temporal.Instant | undefined,
+): Promise<void> {
   await tx.query(sql.type(zVoid)`
-    update node_registry.uploads set due_at = null where upload_id = ${uploadId}::uuid and state <> 'open'`);
+    update node_registry.uploads
+    set due_at = ${dueAt === undefined ? sql.fragment`null` : instant(dueAt)}
+    where upload_id = ${uploadId}::uuid and state <> 'open'`);
 }
 
 /** With the end of an upload ends the memory of nodes that failed it. */

@@ -38,7 +38,7 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
     runAsLeader({ ...deps, schema: SCHEMA, name, signal: ending, work: (lease) => work(lease.signal) });
   const loops = [
     followBusyNodes(deps, ending),
-    lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps, pauses))),
+    lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps, pauses, led))),
     lead("chunk-availability", (led) => followNodes(deps, led, changed)),
   ];
   const consumer = startConsumer({
@@ -58,11 +58,11 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
   };
 }
 
-async function sweep(deps: WorkerDeps, pauses: ExchangePauses): Promise<boolean> {
-  const isMoreToEnd = await endDueUploads(deps);
+async function sweep(deps: WorkerDeps, pauses: ExchangePauses, signal: AbortSignal): Promise<boolean> {
+  const isMoreToEnd = await endDueUploads(deps, signal);
   const isMoreToSweep = await sweepPlacements(deps);
-  await exchangeForGoneNodes(deps, pauses);
-  await purgeDeletedUsers(deps);
+  await exchangeForGoneNodes(deps, pauses, signal);
+  await purgeDeletedUsers(deps, signal);
   return isMoreToEnd || isMoreToSweep;
 }
 
@@ -92,8 +92,8 @@ async function followNodes(deps: WorkerDeps, signal: AbortSignal, changed: Set<b
     changed.clear();
     if (isDue) {
       comparedAtMs = deps.clock.monotonicMs();
-      await followAvailability(deps);
-    } else if (rowIds.length > 0) await followAvailability(deps, rowIds);
+      await followAvailability(deps, undefined, signal);
+    } else if (rowIds.length > 0) await followAvailability(deps, rowIds, signal);
     return false;
   });
 }

@@ -17,7 +17,11 @@ const LONGEST_PAUSE_MS = 600_000;
  * of it by repeating PlaceChunks. What finds no other node stays, and is tried again, ever more rarely: each try reads
  * through what the node holds.
  */
-export async function exchangeForGoneNodes(deps: PlacementDeps, pauses: ExchangePauses = new Map()): Promise<number> {
+export async function exchangeForGoneNodes(
+  deps: PlacementDeps,
+  pauses: ExchangePauses = new Map(),
+  signal?: AbortSignal,
+): Promise<number> {
   let exchanged = 0;
   const nowMs = deps.clock.monotonicMs();
   for (const { node_id: rowId, assigned_bytes: bytes } of await readBusyNodes(deps.pool)) {
@@ -29,7 +33,8 @@ export async function exchangeForGoneNodes(deps: PlacementDeps, pauses: Exchange
     }
     const pause = pauses.get(rowId);
     if (pause !== undefined && nowMs < pause.untilMs) continue;
-    const count = await exchangeNode(deps, rowId);
+    if (signal?.aborted) break;
+    const count = await exchangeNode(deps, rowId, signal);
     exchanged += count;
     const pauseMs = count > 0 ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, 2 * (pause?.pauseMs ?? FIRST_PAUSE_MS));
     pauses.set(rowId, { untilMs: nowMs + pauseMs, pauseMs });
@@ -39,9 +44,9 @@ export async function exchangeForGoneNodes(deps: PlacementDeps, pauses: Exchange
 
 const GONE_STATES: ReadonlySet<string> = new Set(["disqualified", "deregistered"]);
 
-async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint): Promise<number> {
+async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint, signal: AbortSignal | undefined): Promise<number> {
   let exchanged = 0;
-  for (let after = ""; ; ) {
+  for (let after = ""; !signal?.aborted; ) {
     const hashes = await readAwaitedOfNode(deps.pool, nodeRowId, after, BATCH);
     const last = hashes.at(-1);
     if (last === undefined) return exchanged;
@@ -63,4 +68,5 @@ async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint): Promise<num
     for (const made of exchange?.made ?? []) deps.placer.assigned(made.nodeRowId, Number(made.sizeBytes));
     exchanged += exchange?.made.length ?? 0;
   }
+  return exchanged;
 }

@@ -8,7 +8,10 @@ import {
 } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { lockChunks } from "../chunks/chunks.store.ts";
 import { endDueUploads } from "../chunks/end-uploads.worker.ts";
+import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
+import { insertReplicas } from "../chunks/replicas.store.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
@@ -139,7 +142,7 @@ test("releasing the last chunk that an upload waits for completes it", async () 
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
-test("a completed upload's unconfirmed replicas are given up after 24 hours, and the chunk stays on the list", async () => {
+test("a replica that a completed upload still lacks counts whenever it is reported", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(4);
   const upload = await placed(f, 1);
@@ -150,7 +153,36 @@ test("a completed upload's unconfirmed replicas are given up after 24 hours, and
   f.clock.jump(DAY_MS);
   await endDueUploads(f.deps);
   expect((await f.chunks.getUpload(upload)).upload?.state).toBe(UploadState.COMPLETED);
-  expect(await upload.report(0, 2)).toBe(Result.UPLOAD_EXPIRED);
   expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toHaveLength(1);
+  expect(await upload.report(0, 2)).toBe(Result.CONFIRMED);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
   expect(await contradictions(f.pool)).toEqual([]);
 });
+
+test("what a completed upload does not need any more ends with its 24 hours, and nobody hears of an expiry", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await placed(f, 1);
+  await upload.report(0, 0);
+  await upload.report(0, 1);
+  await repairOntoNewNode(f, upload.chunks[0]?.chunkHash ?? "");
+  f.clock.jump(DAY_MS);
+  await endDueUploads(f.deps);
+  expect((await f.chunks.getUpload(upload)).upload?.state).toBe(UploadState.COMPLETED);
+  expect(await upload.report(0, 2)).toBe(Result.NOT_PLACED);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+async function repairOntoNewNode(f: ChunkFixture, chunkHash: string) {
+  const [free] = await f.addNodes(1);
+  if (free === undefined) throw new Error("no node");
+  await f.pool.transaction(async (tx) => {
+    await lockChunks(tx, [chunkHash]);
+    const terms = { isRepair: true, firstProofWithinMs: 1_000 };
+    await insertReplicas(tx, [{ chunkHash, nodeRowId: free.rowId, blockIndex: 0 }], f.clock.now(), terms);
+    const changes = collectHoldingChanges();
+    Object.assign(changes.of(free.rowId), { assignedChunks: 1n, assignedBytes: 1_000n });
+    await addAssignments(tx, changes);
+  });
+  expect((await free.client.reportStoredChunks({ chunkHashes: [chunkHash] })).results).toEqual([Result.CONFIRMED]);
+}

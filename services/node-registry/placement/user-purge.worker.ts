@@ -19,10 +19,11 @@ const LAST_PLACEMENT = Temporal.Duration.from({ minutes: 1 });
  * Ends the uploads of deleted users and releases their chunks, an upload per transaction; refunds follow by the usual
  * events. A user is looked at again until a minute after the deletion, for placements that were under way.
  */
-export async function purgeDeletedUsers(deps: PurgeDeps): Promise<boolean> {
+export async function purgeDeletedUsers(deps: PurgeDeps, signal?: AbortSignal): Promise<boolean> {
   const users = await readUsersToPurge(deps.pool, USERS);
   for (const userId of users) {
-    await purgeUser(deps, userId);
+    await purgeUser(deps, userId, signal);
+    if (signal?.aborted) break;
     const now = deps.clock.now();
     await markPurged(deps.pool, userId, now, now.subtract(LAST_PLACEMENT));
   }
@@ -30,10 +31,11 @@ export async function purgeDeletedUsers(deps: PurgeDeps): Promise<boolean> {
   return false;
 }
 
-async function purgeUser(deps: PurgeDeps, userId: string): Promise<void> {
+async function purgeUser(deps: PurgeDeps, userId: string, signal: AbortSignal | undefined): Promise<void> {
   for (let after = FIRST_ID; ; ) {
     const uploads = await readUploadsOfUser(deps.pool, userId, after, PAGE);
     for (const { uploadId, state } of uploads) {
+      if (signal?.aborted) return;
       if (state === "open") await endUpload(deps, uploadId);
       // Attempts that never placed anything are ended by the sweeper.
       if (state !== "reserving" && state !== "failed") await releaseUpload(deps, uploadId);

@@ -2,6 +2,8 @@ import { quorumOf } from "../chunks/quorum.ts";
 
 export type Cause = "released" | "upload_expired" | "not_placed";
 
+const DAY_MS = 24 * 3_600_000;
+
 export interface ModelChunk {
   generation: number;
   owner: string;
@@ -18,7 +20,8 @@ export interface ModelChunk {
 export interface ModelUpload {
   readonly id: string;
   readonly user: string;
-  readonly expiresAtMs: number;
+  /** When it expires; for a completed one, when it is looked at again. */
+  dueAtMs: number;
   state: "open" | "completed" | "expired";
   isSettled: boolean;
   /** Nodes that failed its client, as "hash/node". */
@@ -94,7 +97,7 @@ export class ChunkModel {
     this.uploads.set(upload.id, {
       id: upload.id,
       user: upload.user,
-      expiresAtMs: this.nowMs + 24 * 3_600_000,
+      dueAtMs: this.nowMs + DAY_MS,
       state: "open",
       isSettled: false,
       replaced: new Set(),
@@ -144,12 +147,13 @@ export class ChunkModel {
   }
 
   endDueUploads(): void {
-    for (const upload of [...this.uploads.values()].sort((a, b) => a.expiresAtMs - b.expiresAtMs)) {
-      if (upload.isSettled || upload.expiresAtMs > this.nowMs) continue;
+    for (const upload of [...this.uploads.values()].sort((a, b) => a.dueAtMs - b.dueAtMs)) {
+      if (upload.isSettled || upload.dueAtMs > this.nowMs) continue;
       upload.isSettled = true;
       upload.replaced.clear();
       const used = [...this.chunks].filter(([, chunk]) => chunk.uses.has(upload.id));
-      if (upload.state === "open") {
+      const wasOpen = upload.state === "open";
+      if (wasOpen) {
         upload.state = "expired";
         this.release(
           upload.id,
@@ -159,7 +163,12 @@ export class ChunkModel {
       }
       for (const [, chunk] of used) {
         if (!chunk.hasQuorum || !chunk.isLiving || this.isAwaited(chunk)) continue;
-        for (const node of chunk.assigned) chunk.deletions.set(node, "upload_expired");
+        if (!wasOpen && chunk.confirmed.size < chunk.wanted) {
+          upload.isSettled = false;
+          upload.dueAtMs = this.nowMs + DAY_MS;
+          continue;
+        }
+        for (const node of chunk.assigned) chunk.deletions.set(node, wasOpen ? "upload_expired" : "not_placed");
         chunk.assigned.clear();
       }
     }
