@@ -38,7 +38,7 @@ export default {
       severity: "error",
       from: { path: "^services/platform/" },
       to: {
-        path: [anyService, "^services/(dev|system-tests|bench)/"],
+        path: [anyService, "^services/(dev|system-tests|bench|chaos)/"],
         pathNot: "^services/dev/(embedded-postgres|nats-server)",
       },
     },
@@ -46,7 +46,7 @@ export default {
       name: "services-know-no-tooling",
       severity: "error",
       from: { path: anyService, pathNot: tests },
-      to: { path: ["^services/(dev|system-tests|bench)/", "^services/platform/testing/"] },
+      to: { path: ["^services/(dev|system-tests|bench|chaos)/", "^services/platform/testing/"] },
     },
     {
       name: "stores-know-only-platform",

@@ -1,0 +1,147 @@
+/**
+ * What became of a call, as its client knows it. "unknown" is what a lost connection or a missed deadline leaves: it
+ * may have happened or not, and both are right.
+ */
+export type Answer = "acknowledged" | "refused" | "unknown";
+
+export interface UserRecord {
+  readonly username: string;
+  userId: string | undefined;
+  registered: Answer;
+  /** Which of these is right: the last acknowledged one, and those behind it whose change is unknown. */
+  passwords: string[];
+  /** The limit, once an admin's change of it was acknowledged. */
+  quotaBytes: bigint | undefined;
+  /** Answers of attempts to switch the account off, in order. */
+  deactivation: Answer | undefined;
+  /** Wrong passwords that were given for this name. */
+  mistakes: number;
+}
+
+export interface ChunkRecord {
+  readonly chunkHash: string;
+  readonly sizeBytes: bigint;
+  readonly blockIndex: number;
+}
+
+export interface UploadRecord {
+  readonly uploadId: string;
+  readonly user: UserRecord;
+  readonly userId: string;
+  readonly chunks: readonly ChunkRecord[];
+  readonly replicas: number;
+  placed: Answer;
+  release: Answer | undefined;
+  /** All assigned nodes have been told that they hold it, and have acknowledged. */
+  isReported: boolean;
+}
+
+export interface Refusal {
+  readonly rpc: string;
+  readonly code: string;
+  readonly reason: string;
+  readonly message: string;
+  readonly metadata: Readonly<Record<string, string>>;
+}
+
+export interface Beat {
+  readonly nodeId: string;
+  readonly sentAtMs: number;
+  answeredAtMs: number | undefined;
+}
+
+/** When something was done to the system that may keep nodes from reaching it. */
+export interface Disturbance {
+  readonly what: string;
+  readonly target: string;
+  readonly fromMs: number;
+  toMs: number;
+}
+
+export interface SeenEvent {
+  readonly stream: string;
+  readonly eventId: string;
+  readonly subject: string;
+  readonly key: string;
+  readonly keyVersion: number;
+}
+
+export interface NodeStateChange {
+  readonly nodeId: string;
+  readonly state: "in_service" | "maintenance";
+  readonly answer: Answer;
+}
+
+export interface Supersession {
+  readonly nodeId: string;
+  readonly newFirstAnswerAtMs: number;
+  /** When the older stream was last answered, and how it ended; open where it had not ended when watching ended. */
+  readonly oldLastAnswerAtMs: number;
+  readonly oldEnd: string;
+}
+
+export interface CleanStop {
+  readonly process: string;
+  readonly tookMs: number;
+  readonly end: string;
+}
+
+export interface FailedLogin {
+  readonly kind: "unknown name" | "wrong password";
+  /** Code, reason and message of the refusal; undefined for a login that was admitted. */
+  readonly answer: string | undefined;
+}
+
+/** The checker's own record. Whatever the system says afterwards is compared with this alone. */
+export interface History {
+  readonly users: UserRecord[];
+  readonly uploads: UploadRecord[];
+  /** "node hash" of every report that was made, and of those that were acknowledged as stored. */
+  readonly reported: Set<string>;
+  readonly confirmed: Set<string>;
+  /** Reports of chunks that were never placed on their node, that were taken all the same. */
+  readonly falseConfirmations: string[];
+  readonly beats: Beat[];
+  readonly farNodes: Set<string>;
+  readonly disturbances: Disturbance[];
+  readonly nodeStates: NodeStateChange[];
+  readonly supersessions: Supersession[];
+  readonly refusals: Refusal[];
+  /** Quota refusals whose figures do not justify them, and figures above the limit that somebody was shown. */
+  readonly quotaComplaints: string[];
+  readonly failedLogins: FailedLogin[];
+  readonly sessionComplaints: string[];
+  readonly finalLogins: Map<string, boolean>;
+  readonly stops: CleanStop[];
+  readonly seen: SeenEvent[];
+  /** What a stranger at the broker was allowed to do. */
+  readonly strangerSuccesses: string[];
+  strangerAttempts: number;
+  /** Calls by name and answer. */
+  readonly calls: Map<string, number>;
+}
+
+export function newHistory(): History {
+  return {
+    users: [],
+    uploads: [],
+    reported: new Set(),
+    confirmed: new Set(),
+    falseConfirmations: [],
+    beats: [],
+    farNodes: new Set(),
+    disturbances: [],
+    nodeStates: [],
+    supersessions: [],
+    refusals: [],
+    quotaComplaints: [],
+    failedLogins: [],
+    sessionComplaints: [],
+    finalLogins: new Map(),
+    stops: [],
+    seen: [],
+    strangerSuccesses: [],
+    strangerAttempts: 0,
+    calls: new Map(),
+  };
+}

@@ -1,0 +1,27 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
+import { sendSignal } from "../../dev/start/processes.ts";
+
+const run = promisify(execFile);
+
+/** The process and everything below it; PostgreSQL's backends are processes of their own. */
+export async function treeOf(pid: number): Promise<number[]> {
+  const { stdout } = await run("ps", ["-A", "-o", "pid=,ppid="]);
+  const childrenOf = new Map<number, number[]>();
+  for (const line of stdout.trim().split("\n")) {
+    const [child = 0, parent = 0] = line.trim().split(/\s+/).map(Number);
+    childrenOf.set(parent, [...(childrenOf.get(parent) ?? []), child]);
+  }
+  const below = (one: number): number[] => [one, ...(childrenOf.get(one) ?? []).flatMap(below)];
+  return below(pid);
+}
+
+/** SIGSTOP for all of them, the parent first so that it starts no more; the answer sends SIGCONT. */
+export async function pauseTree(pid: number): Promise<() => void> {
+  sendSignal(pid, "SIGSTOP");
+  const pids = await treeOf(pid);
+  for (const one of pids) sendSignal(one, "SIGSTOP");
+  return () => {
+    for (const one of pids) sendSignal(one, "SIGCONT");
+  };
+}

@@ -1,0 +1,126 @@
+import pg from "pg";
+import { streamNames } from "./fault-plan.ts";
+import { stopCleanly } from "./faults.ts";
+import type { History } from "./history.ts";
+import { observeDatabase } from "./observed.ts";
+import type { Plane } from "./plane/plane.ts";
+import { ask, pause } from "./workload/ask.ts";
+import { setState } from "./workload/caretaker.ts";
+import { place, release, reportAll } from "./workload/gateway.ts";
+import type { LoadContext } from "./workload/load-context.ts";
+
+type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
+
+const never = new AbortController().signal;
+/** A call of the settling is repeated until its answer is definite; the system is whole, so it soon is. */
+const patience = { tries: 60, pauseMs: 500, signal: never };
+
+/** Looks until it holds; answers what was still missing when the time was over. */
+export async function eventually(
+  limitMs: number,
+  missing: () => Promise<string | undefined>,
+): Promise<string | undefined> {
+  const deadline = performance.now() + limitMs;
+  for (;;) {
+    let reason: string | undefined;
+    try {
+      reason = await missing();
+    } catch (error) {
+      reason = error instanceof Error ? error.message : String(error);
+    }
+    if (reason === undefined || performance.now() > deadline) return reason;
+    await pause(300, never);
+  }
+}
+
+/** Ends all faults, and gives every service a clean start without failpoints. */
+export async function endFaults(plane: Plane, history: History): Promise<void> {
+  for (const link of Object.values(plane.links)) link.mend();
+  plane.setFailpoints("");
+  await Promise.all(
+    (["auth", "user-quota", "node-registry"] as const).map((name) => stopCleanly({ plane, history }, name)),
+  );
+}
+
+export async function allReady(plane: Plane): Promise<string | undefined> {
+  const probes = plane.opsUrls.map(async (url) => {
+    const { ok, status } = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(3_000) });
+    return ok ? undefined : `${url}/readyz answers ${status}`;
+  });
+  return (await Promise.all(probes)).find((problem) => problem !== undefined);
+}
+
+/** Every node is called online again. */
+export async function allOnline(plane: Plane, nodeIds: Iterable<string>): Promise<string | undefined> {
+  const client = new pg.Client({ connectionString: plane.stores.operatorUrl });
+  await client.connect();
+  try {
+    const { rows } = await client.query(
+      `select encode(node_id, 'hex') as id, liveness from node_registry.storage_nodes n
+       join node_registry.node_leases l on l.node_row_id = n.id`,
+    );
+    const liveness = new Map(rows.map((row) => [String(row.id), String(row.liveness)]));
+    const missing = [...nodeIds].filter((id) => liveness.get(id) !== "online");
+    return missing.length === 0 ? undefined : `${missing.length} nodes are not online, such as ${missing[0]}`;
+  } finally {
+    await client.end();
+  }
+}
+
+/** Brings every call that was left unclear to a definite answer, and every upload to its end. */
+export async function finishWork(context: SettleContext): Promise<void> {
+  const { history, nodes } = context;
+  for (const nodeId of nodes.keys()) await setState(context, nodeId, "in_service");
+  const open = history.uploads.filter(
+    ({ placed, isReported, release }) => placed !== "refused" && (!isReported || release === "unknown"),
+  );
+  await inParallel(8, open, async (upload) => {
+    if (upload.release === undefined) {
+      // Nodes that were away may have been exchanged since: the placement as it is now counts.
+      for (let round = 0; round < 20 && !upload.isReported; round += 1) {
+        const placed = await place(context, upload, patience);
+        if (placed === undefined) return;
+        await reportAll(context, upload, placed, patience);
+      }
+    } else if (upload.release === "unknown") await release(context, upload, patience);
+  });
+  const users = history.users.filter(({ registered, deactivation }) => registered === "acknowledged" && !deactivation);
+  await inParallel(4, users, async (user) => {
+    user.passwords = [...user.passwords];
+    for (const password of user.passwords) {
+      const login = () => context.clients.auth.login({ username: user.username, password });
+      let outcome = await ask(history, "Login", login);
+      for (let tries = 0; tries < 40 && outcome.answer === "unknown"; tries += 1) {
+        await pause(500, never);
+        outcome = await ask(history, "Login", login);
+      }
+      history.finalLogins.set(user.username, outcome.answer === "acknowledged");
+      if (outcome.answer === "acknowledged") break;
+    }
+  });
+}
+
+/** Whether everything has arrived: events published and seen, charges posted, reservations ended. */
+export async function unsettled(plane: Plane, history: History): Promise<string | undefined> {
+  const truth = await observeDatabase(plane.stores.operatorUrl);
+  const unpublished = truth.outbox.filter(({ isPublished }) => !isPublished).length;
+  if (unpublished > 0) return `${unpublished} events are not published`;
+  const seen = new Set(history.seen.map(({ eventId }) => eventId));
+  const unseen = truth.outbox.filter(({ eventId }) => !seen.has(eventId));
+  if (unseen.length > 0)
+    return `${unseen.length} events were not seen in ${streamNames.join(", ")}: ${unseen[0]?.subject}`;
+  const usage = new Map(truth.usage.map(({ userId, bytes }) => [userId, bytes]));
+  for (const { userId, used, reserved } of truth.accounts) {
+    if (used !== (usage.get(userId) ?? 0n)) return `user ${userId}: ${used} charged of ${usage.get(userId) ?? 0n}`;
+    if (reserved > 0n) return `user ${userId}: ${reserved} bytes reserved`;
+  }
+  return undefined;
+}
+
+async function inParallel<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  const queue = [...items];
+  const worker = async () => {
+    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
+  };
+  await Promise.all(Array.from({ length: width }, worker));
+}

@@ -1,0 +1,88 @@
+import type { NatsConnection } from "nats";
+import { z } from "zod";
+import { connectSubscriber } from "../system-tests/fixtures/stream-replay.ts";
+import { type FullStream, streamNames } from "./fault-plan.ts";
+import type { History, SeenEvent } from "./history.ts";
+import { pause } from "./workload/ask.ts";
+
+const BATCH = 50;
+const QUESTION_MS = 3_000;
+
+const infoSchema = z.object({ error: z.object({ code: z.number() }).optional(), created: z.string().optional() });
+const messageSchema = z.object({
+  error: z.object({ code: z.number(), description: z.string() }).optional(),
+  message: z.object({ subject: z.string(), seq: z.number(), hdrs: z.string().optional() }).optional(),
+});
+
+/**
+ * Reads every stream as any subscriber may: message by message, from where it is. A stream that was made anew is read
+ * from its beginning. It knows nothing of outboxes and inboxes.
+ */
+export async function subscribe(natsUrl: string, history: History, signal: AbortSignal): Promise<AsyncDisposable> {
+  const connection = await connectSubscriber(natsUrl);
+  const reading = streamNames.map((stream) => readOn(connection, stream, history, signal));
+  return {
+    [Symbol.asyncDispose]: async () => {
+      await Promise.all(reading);
+      await connection.close();
+    },
+  };
+}
+
+async function readOn(connection: NatsConnection, stream: FullStream, history: History, signal: AbortSignal) {
+  let position: { created: string; next: number } | undefined;
+  while (!signal.aborted) {
+    try {
+      const created = await creationOf(connection, stream);
+      if (created !== undefined && created !== position?.created) position = { created, next: 1 };
+      if (position !== undefined && created !== undefined) {
+        const batch = await readBatch(connection, stream, position.next);
+        // Only a stream that is still the same after the batch has given what the batch holds.
+        if ((await creationOf(connection, stream)) === position.created) {
+          for (const { event, sequence } of batch) {
+            history.seen.push(event);
+            position.next = sequence + 1;
+          }
+          if (batch.length === BATCH) continue;
+        }
+      }
+    } catch {
+      // The broker is away: what was read stays read, the rest is asked for again.
+    }
+    await pause(150, signal);
+  }
+}
+
+async function creationOf(connection: NatsConnection, stream: string): Promise<string | undefined> {
+  const reply = await connection.request(`$JS.API.STREAM.INFO.${stream}`, "", { timeout: QUESTION_MS });
+  return infoSchema.parse(reply.json()).created;
+}
+
+async function readBatch(connection: NatsConnection, stream: string, from: number) {
+  const batch: { event: SeenEvent; sequence: number }[] = [];
+  for (let sequence = from; batch.length < BATCH; ) {
+    const question = JSON.stringify({ seq: sequence, next_by_subj: "decentrastore.>" });
+    const reply = await connection.request(`$JS.API.STREAM.MSG.GET.${stream}`, question, { timeout: QUESTION_MS });
+    const { error, message } = messageSchema.parse(reply.json());
+    if (error?.code === 404) break;
+    if (message === undefined) throw new Error(`${stream}: ${error?.description ?? "no message and no error"}`);
+    batch.push({ event: eventOf(stream, message), sequence: message.seq });
+    sequence = message.seq + 1;
+  }
+  return batch;
+}
+
+function eventOf(stream: string, { subject, hdrs = "" }: { subject: string; hdrs?: string | undefined }): SeenEvent {
+  const headers = new Map(
+    Buffer.from(hdrs, "base64")
+      .toString()
+      .split("\r\n")
+      .flatMap((line): [string, string][] => {
+        const colon = line.indexOf(":");
+        return colon < 0 ? [] : [[line.slice(0, colon).toLowerCase(), line.slice(colon + 1).trim()]];
+      }),
+  );
+  const text = (name: string) => headers.get(name) ?? "";
+  const keyVersion = Number(text("ce-keyversion"));
+  return { stream, subject, eventId: text("ce-id"), key: text("ce-subject"), keyVersion };
+}

@@ -1,0 +1,70 @@
+import type { History, UploadRecord } from "../history.ts";
+import type { Observed } from "../observed.ts";
+import type { Promised } from "./promise.ts";
+
+/** Not a numbered rule of its own: what all of them are for. */
+export const durabilityPromise: Promised = {
+  number: 0,
+  title: "nothing that was acknowledged is missing: users, passwords, uploads, chunks, states",
+  evidence: (history) => {
+    const users = history.users.filter(({ registered }) => registered === "acknowledged").length;
+    const uploads = history.uploads.filter(({ placed }) => placed === "acknowledged").length;
+    const states = history.nodeStates.filter(({ answer }) => answer === "acknowledged").length;
+    return `${users} users, ${uploads} uploads, ${history.confirmed.size} replicas, ${states} node states were acknowledged`;
+  },
+  problems: (history, observed) => [
+    ...lostUsers(history, observed),
+    ...lostUploads(history, observed),
+    ...lostReplicas(history, observed),
+    ...lostStates(history, observed),
+  ],
+};
+
+function lostUsers({ users, finalLogins }: History, observed: Observed): string[] {
+  const found = new Map(observed.users.map((user) => [user.userId, user]));
+  return users.flatMap(({ userId, username, registered, deactivation }) => {
+    if (registered !== "acknowledged" || userId === undefined) return [];
+    const user = found.get(userId);
+    if (user?.username !== username) return [`user ${userId} (${username}) is missing`];
+    if (deactivation === "acknowledged" && user.isActive) return [`user ${userId} is active again`];
+    if (finalLogins.get(username) === false) return [`user ${userId} cannot sign in with the acknowledged password`];
+    return [];
+  });
+}
+
+function lostUploads({ uploads }: History, observed: Observed): string[] {
+  const released = new Map(observed.chunks.map(({ chunkHash, isReleased }) => [chunkHash, isReleased]));
+  return uploads.flatMap((upload) => {
+    if (upload.placed !== "acknowledged") return [];
+    const state = observed.uploads.get(upload.uploadId);
+    if (state === undefined) return [`upload ${upload.uploadId} is missing`];
+    if (upload.isReported && state !== "completed") return [`upload ${upload.uploadId} is ${state}, not completed`];
+    return upload.chunks.flatMap(({ chunkHash }) => lostChunk(upload, chunkHash, released.get(chunkHash)));
+  });
+}
+
+function lostChunk({ release }: UploadRecord, chunkHash: string, isReleased: boolean | undefined): string[] {
+  if (isReleased === undefined) return [`chunk ${chunkHash} is missing`];
+  if (release === undefined && isReleased) return [`chunk ${chunkHash} was released though nobody asked`];
+  if (release === "acknowledged" && !isReleased) return [`the release of chunk ${chunkHash} was lost`];
+  return [];
+}
+
+function lostReplicas({ confirmed, uploads }: History, { replicas }: Observed): string[] {
+  const givenBack = new Set(
+    uploads.flatMap(({ release, chunks }) => (release === undefined ? [] : chunks.map(({ chunkHash }) => chunkHash))),
+  );
+  return [...confirmed].flatMap((replica) => {
+    const [nodeId, chunkHash = ""] = replica.split(" ");
+    const isLost = !replicas.has(replica) && !givenBack.has(chunkHash);
+    return isLost ? [`the replica of ${chunkHash} on ${nodeId} was acknowledged and is missing`] : [];
+  });
+}
+
+function lostStates({ nodeStates }: History, observed: Observed): string[] {
+  const last = new Map(nodeStates.map((change) => [change.nodeId, change]));
+  return [...last.values()].flatMap(({ nodeId, state, answer }) => {
+    const found = observed.nodeStates.get(nodeId);
+    return answer === "acknowledged" && found !== state ? [`node ${nodeId} is ${found}, not ${state}`] : [];
+  });
+}

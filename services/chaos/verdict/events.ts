@@ -1,0 +1,91 @@
+import type { History, SeenEvent } from "../history.ts";
+import type { Observed, OutboxRow } from "../observed.ts";
+import { countBy, type Promised } from "./promise.ts";
+
+export const eventsPromise: Promised = {
+  number: 1,
+  title: "no event without its change, no change without its event; at least once, per key in order",
+  evidence: ({ seen }, { outbox }) =>
+    `${outbox.length} events of ${new Set(outbox.map(({ key }) => key)).size} keys, seen ${seen.length} times by the subscriber`,
+  problems: (history, observed) => [
+    ...unpublished(observed.outbox),
+    ...unseen(history.seen, observed.outbox),
+    ...foreign(history.seen, observed.outbox),
+    ...gaps(observed.outbox),
+    ...disorder(history.seen),
+    ...changesWithoutEvent(history, observed),
+    ...(observed.deadLetters > 0 ? [`${observed.deadLetters} events were given up`] : []),
+  ],
+};
+
+const name = ({ type, key, keyVersion }: OutboxRow) => `${type.replace(/^.*\./, "")} ${key} ${keyVersion}`;
+
+function unpublished(outbox: readonly OutboxRow[]): string[] {
+  return outbox.filter((row) => !row.isPublished).map((row) => `not published: ${name(row)}`);
+}
+
+function unseen(seen: readonly SeenEvent[], outbox: readonly OutboxRow[]): string[] {
+  const ids = new Set(seen.map(({ eventId }) => eventId));
+  return outbox.filter(({ eventId }) => !ids.has(eventId)).map((row) => `never seen by the subscriber: ${name(row)}`);
+}
+
+function foreign(seen: readonly SeenEvent[], outbox: readonly OutboxRow[]): string[] {
+  const ids = new Set(outbox.map(({ eventId }) => eventId));
+  const unknown = new Set(seen.filter(({ eventId }) => !ids.has(eventId)).map(({ subject }) => subject));
+  return [...unknown].map((subject) => `an event without its change: ${subject}`);
+}
+
+/** In the outbox the versions of a key are 1, 2, 3 ... in the order of ids. */
+function gaps(outbox: readonly OutboxRow[]): string[] {
+  const problems: string[] = [];
+  const last = new Map<string, number>();
+  for (const row of outbox.toSorted((a, b) => a.id - b.id)) {
+    const of = `${row.schema} ${row.key}`;
+    const expected = (last.get(of) ?? 0) + 1;
+    if (row.keyVersion !== expected) problems.push(`version ${expected} expected in the outbox: ${name(row)}`);
+    last.set(of, row.keyVersion);
+  }
+  return problems;
+}
+
+/** The subscriber may see an event again, but never one before its predecessor was seen. */
+function disorder(seen: readonly SeenEvent[]): string[] {
+  const problems: string[] = [];
+  const highest = new Map<string, number>();
+  for (const { stream, key, keyVersion, subject } of seen) {
+    const before = highest.get(`${stream} ${key}`) ?? 0;
+    if (keyVersion > before + 1) problems.push(`version ${keyVersion} seen after ${before}: ${subject}`);
+    highest.set(`${stream} ${key}`, Math.max(before, keyVersion));
+  }
+  return problems;
+}
+
+/** Every acknowledged change has its event, and the changes that happen once have one. */
+function changesWithoutEvent(history: History, { outbox, replicas }: Observed): string[] {
+  const count = countBy(outbox, ({ type, key }) => `${type.replace(/^.*\./, "")} ${key}`);
+  const problems: string[] = [];
+  const once = (event: string, key: string) => {
+    const times = count.get(`${event} ${key}`) ?? 0;
+    if (times !== 1) problems.push(`${event} of ${key}: ${times} times instead of once`);
+  };
+  for (const user of history.users) {
+    if (user.registered === "acknowledged" && user.userId !== undefined) once("UserRegistered", user.userId);
+    if (user.deactivation === "acknowledged" && user.userId !== undefined) once("UserDeactivated", user.userId);
+  }
+  for (const upload of history.uploads) {
+    if (upload.isReported && upload.release === undefined) once("UploadCompleted", upload.uploadId);
+    if (upload.release !== "acknowledged" || upload.placed !== "acknowledged") continue;
+    for (const { chunkHash } of upload.chunks) once("ChunkReleased", chunkHash);
+  }
+  const confirmedOf = countBy(history.confirmed, (replica) => replica.split(" ")[1] ?? "");
+  for (const [chunkHash, confirmed] of confirmedOf) {
+    const told = count.get(`ChunkStored ${chunkHash}`) ?? 0;
+    if (told < confirmed) problems.push(`ChunkStored of ${chunkHash}: ${told} events for ${confirmed} confirmations`);
+  }
+  const stored = countBy(replicas, (replica) => replica.split(" ")[1] ?? "");
+  for (const [chunkHash, replicaCount] of stored) {
+    const told = count.get(`ChunkStored ${chunkHash}`) ?? 0;
+    if (told < replicaCount) problems.push(`ChunkStored of ${chunkHash}: ${told} events for ${replicaCount} replicas`);
+  }
+  return problems;
+}

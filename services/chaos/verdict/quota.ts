@@ -1,0 +1,77 @@
+import type { History, UserRecord } from "../history.ts";
+import type { Observed } from "../observed.ts";
+import { countBy, type Promised } from "./promise.ts";
+
+export const quotaPromise: Promised = {
+  number: 2,
+  title: "quota is exact: nobody admitted over it, every charge and refund once, ledger = counters = registry",
+  evidence: ({ refusals }, { accounts, ledger }) => {
+    const refused = refusals.filter(({ reason }) => reason === "QUOTA_EXCEEDED").length;
+    return `${accounts.length} accounts, ${ledger.length} charges and refunds, ${refused} refusals at the limit`;
+  },
+  problems: (history, observed) => [
+    ...history.quotaComplaints,
+    ...counters(observed),
+    ...doubles(observed),
+    ...missingCharges(observed),
+    ...admittedOver(history),
+    ...(observed.adjustments > 0 ? [`the reconciler had to correct ${observed.adjustments} accounts`] : []),
+  ],
+};
+
+function counters({ accounts, usage, chunks }: Observed): string[] {
+  const registry = new Map(usage.map(({ userId, bytes }) => [userId, bytes]));
+  const charged = sumBy(
+    chunks.filter(({ hasQuorum, isReleased }) => hasQuorum && !isReleased),
+    ({ ownerId }) => ownerId,
+    ({ sizeBytes }) => sizeBytes,
+  );
+  return accounts.flatMap(({ userId, used, reserved, limit, ledgerSum }) => {
+    const problems: string[] = [];
+    const complain = (text: string) => problems.push(`user ${userId}: ${text}`);
+    if (ledgerSum !== used) complain(`the ledger's sum is ${ledgerSum}, the counter ${used}`);
+    if ((registry.get(userId) ?? 0n) !== used)
+      complain(`node-registry counts ${registry.get(userId) ?? 0n}, not ${used}`);
+    if ((charged.get(userId) ?? 0n) !== used)
+      complain(`chunks at quorum weigh ${charged.get(userId) ?? 0n}, not ${used}`);
+    if (reserved !== 0n) complain(`${reserved} bytes are still reserved, though every upload has ended`);
+    if (used + reserved > limit) complain(`${used} used and ${reserved} reserved of ${limit}`);
+    return problems;
+  });
+}
+
+/** One charge and at most one refund for each life of a chunk. */
+function doubles({ ledger }: Observed): string[] {
+  const kinds = (kind: string) => (kind === "late_charge" ? "charge" : kind);
+  const counts = countBy(ledger, ({ chunkHash, generation, kind }) => `${kinds(kind)} of ${chunkHash} ${generation}`);
+  return [...counts].flatMap(([what, times]) => (times > 1 ? [`${what}: ${times} times`] : []));
+}
+
+function missingCharges({ ledger, chunks }: Observed): string[] {
+  const charged = new Set(ledger.filter(({ kind }) => kind.endsWith("charge")).map(({ chunkHash }) => chunkHash));
+  const refunded = new Set(ledger.filter(({ kind }) => kind === "refund").map(({ chunkHash }) => chunkHash));
+  return chunks.flatMap(({ chunkHash, hasQuorum, isReleased }) => {
+    if (hasQuorum && !charged.has(chunkHash)) return [`chunk ${chunkHash} was never charged`];
+    if (hasQuorum && isReleased && !refunded.has(chunkHash)) return [`chunk ${chunkHash} was never refunded`];
+    return [];
+  });
+}
+
+/** By the client's own record alone: what was admitted and never given back fits into the limit. */
+function admittedOver({ uploads }: History): string[] {
+  const kept = uploads.filter(({ placed, release }) => placed === "acknowledged" && release === undefined);
+  const bytesOf = new Map<UserRecord, bigint>();
+  for (const { user, chunks } of kept) {
+    const bytes = chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n);
+    bytesOf.set(user, (bytesOf.get(user) ?? 0n) + bytes);
+  }
+  return [...bytesOf].flatMap(([{ userId, quotaBytes }, bytes]) =>
+    quotaBytes !== undefined && bytes > quotaBytes ? [`user ${userId} was admitted ${bytes} of ${quotaBytes}`] : [],
+  );
+}
+
+function sumBy<T>(items: readonly T[], key: (item: T) => string, bytes: (item: T) => bigint): Map<string, bigint> {
+  const sums = new Map<string, bigint>();
+  for (const item of items) sums.set(key(item), (sums.get(key(item)) ?? 0n) + bytes(item));
+  return sums;
+}

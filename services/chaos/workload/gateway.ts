@@ -1,0 +1,119 @@
+import { randomBytes, randomUUID } from "node:crypto";
+import type { PlaceChunksResponse } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import type { Answer, Refusal, UploadRecord, UserRecord } from "../history.ts";
+import { between, pick, type Random } from "../random.ts";
+import { askUntilClear, pause } from "./ask.ts";
+import type { LoadContext } from "./load-context.ts";
+
+const KiB = 1024;
+
+/** An upload gateway: places, lets the nodes report, and sometimes releases again. Several run side by side. */
+export async function runGateway(context: LoadContext): Promise<void> {
+  const { history, random, signal } = context;
+  const underWay = new Set<Promise<void>>();
+  while (!signal.aborted) {
+    const users = history.users.filter((user) => user.registered === "acknowledged" && user.deactivation === undefined);
+    if (users.length === 0 || underWay.size > 8) {
+      await pause(50, signal);
+      continue;
+    }
+    const upload = newUpload(random, pick(random, users));
+    history.uploads.push(upload);
+    const task = handleUpload(context, upload).finally(() => underWay.delete(task));
+    underWay.add(task);
+    await pause(between(random, 20, 250), signal);
+  }
+  await Promise.all(underWay);
+}
+
+async function handleUpload(context: LoadContext, upload: UploadRecord): Promise<void> {
+  const { random, signal, nodes } = context;
+  const placed = await place(context, upload, { tries: 4, pauseMs: 300, signal });
+  if (placed === undefined) return;
+  await reportAll(context, upload, placed, { tries: 4, pauseMs: 300, signal });
+  const liar = pick(random, [...nodes.values()]);
+  if (random() < 0.1) await liar.lie(randomBytes(32).toString("hex"));
+  if (random() < 0.3 && !signal.aborted) await release(context, upload, { tries: 4, pauseMs: 300, signal });
+}
+
+type Patience = Parameters<typeof askUntilClear>[3];
+type Context = Pick<LoadContext, "clients" | "history" | "nodes">;
+
+/** Places the upload, or finds out that it is placed: the same call is safe to repeat. */
+export async function place(
+  { clients, history }: Context,
+  upload: UploadRecord,
+  patience: Patience,
+): Promise<PlaceChunksResponse | undefined> {
+  const { userId, uploadId, replicas } = upload;
+  const request = { userId, uploadId, replicas, chunks: [...upload.chunks] };
+  const outcome = await askUntilClear(history, "PlaceChunks", () => clients.chunks.placeChunks(request), patience);
+  // Once acknowledged it stays so, whatever a repeat is answered.
+  if (upload.placed !== "acknowledged") upload.placed = outcome.answer;
+  if (outcome.answer === "acknowledged") return outcome.value;
+  history.quotaComplaints.push(...falseRefusal(outcome.refusal));
+  return undefined;
+}
+
+/** Every node that has a part of it says so; true when all were heard and took it as stored. */
+export async function reportAll(
+  { nodes }: Context,
+  upload: UploadRecord,
+  placed: PlaceChunksResponse,
+  patience: Patience,
+): Promise<boolean> {
+  const hashesOf = new Map<string, string[]>();
+  for (const { chunkHash, nodes: holders } of placed.chunks) {
+    for (const { nodeId } of holders) hashesOf.set(nodeId, [...(hashesOf.get(nodeId) ?? []), chunkHash]);
+  }
+  const results = await Promise.all(
+    [...hashesOf].map(async ([nodeId, hashes]) => {
+      for (let attempt = 1; ; attempt += 1) {
+        const result = (await nodes.get(nodeId)?.report(hashes)) ?? "refused";
+        if (result !== "unknown" || attempt >= patience.tries || patience.signal.aborted) return result;
+        await pause(patience.pauseMs, patience.signal);
+      }
+    }),
+  );
+  upload.isReported = results.every((result) => result === "stored");
+  return upload.isReported;
+}
+
+export async function release(
+  { clients, history }: Context,
+  upload: UploadRecord,
+  patience: Patience,
+): Promise<Answer> {
+  const { userId, uploadId } = upload;
+  const request = { userId, uploadId, chunkHashes: upload.chunks.map(({ chunkHash }) => chunkHash) };
+  upload.release ??= "unknown"; // from here on it may have happened
+  const outcome = await askUntilClear(history, "ReleaseChunks", () => clients.chunks.releaseChunks(request), patience);
+  if (upload.release !== "acknowledged") upload.release = outcome.answer;
+  return upload.release;
+}
+
+function newUpload(random: Random, user: UserRecord): UploadRecord {
+  const count = 1 + Math.floor(random() * 4);
+  return {
+    uploadId: randomUUID(),
+    user,
+    userId: user.userId ?? "",
+    replicas: 3,
+    chunks: Array.from({ length: count }, (_, blockIndex) => ({
+      chunkHash: randomBytes(32).toString("hex"),
+      sizeBytes: BigInt(Math.round(between(random, 200 * KiB, 2_000 * KiB))),
+      blockIndex,
+    })),
+    placed: "unknown",
+    release: undefined,
+    isReported: false,
+  };
+}
+
+/** A quota refusal must be justified by its own figures. */
+export function falseRefusal({ reason, metadata }: Refusal): string[] {
+  if (reason !== "QUOTA_EXCEEDED") return [];
+  const figure = (name: string) => BigInt(metadata[name] ?? 0);
+  const wanted = figure("used_bytes") + figure("reserved_bytes") + figure("asked_bytes");
+  return wanted > figure("limit_bytes") ? [] : [`refused with ${JSON.stringify(metadata)}`];
+}

@@ -1,0 +1,14 @@
+import type { History } from "../history.ts";
+import type { Random } from "../random.ts";
+import type { Clients } from "./clients.ts";
+import type { LoadNode } from "./load-node.ts";
+
+/** What every actor of the load works with. */
+export interface LoadContext {
+  readonly clients: Clients;
+  readonly history: History;
+  readonly nodes: ReadonlyMap<string, LoadNode>;
+  readonly random: Random;
+  /** Fires when the load ends; actors finish what they are at. */
+  readonly signal: AbortSignal;
+}

@@ -1,0 +1,136 @@
+import { randomBytes } from "node:crypto";
+import type { UserRecord } from "../history.ts";
+import { pick } from "../random.ts";
+import { ask, askUntilClear, pause } from "./ask.ts";
+import type { LoadContext } from "./load-context.ts";
+
+const TIGHT_QUOTA_BYTES = 24n * 1024n * 1024n;
+/** Below the ten that are free: the user is to get in at the end. */
+const MOST_MISTAKES = 4;
+const newPassword = () => randomBytes(18).toString("base64url");
+
+/** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
+export async function runPeople(context: LoadContext): Promise<void> {
+  const { random, signal, history } = context;
+  for (let round = 0; !signal.aborted; round += 1) {
+    // The first users at once: the gateways have nothing to do without them.
+    if (round < 4 || random() < 0.25) await register(context);
+    else {
+      const user = pick(random, history.users);
+      const act = pick(random, [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota]);
+      if (user.registered === "acknowledged" && user.deactivation === undefined) await act(context, user);
+    }
+    await pause(round < 4 ? 50 : 250 + 350 * random(), signal);
+  }
+}
+
+async function register(context: LoadContext): Promise<void> {
+  const { clients, history, random, signal } = context;
+  const user: UserRecord = {
+    username: `chaos-${randomBytes(6).toString("hex")}`,
+    userId: undefined,
+    registered: "unknown",
+    passwords: [newPassword()],
+    quotaBytes: undefined,
+    deactivation: undefined,
+    mistakes: 0,
+  };
+  history.users.push(user);
+  const request = { username: user.username, password: user.passwords[0] ?? "" };
+  const outcome = await ask(history, "Register", () => clients.auth.register(request));
+  if (outcome.answer !== "acknowledged") {
+    user.registered = outcome.answer;
+    return;
+  }
+  const { user: registered, tokens } = outcome.value;
+  user.userId = registered?.userId;
+  const own = clients.quotasAs(async () => tokens?.accessToken);
+  await ask(history, "GetQuota", () => own.getQuota({ userId: user.userId ?? "" }));
+  // Only now gateways see the user: an upload before the change of the limit might rightly lie above it. Where the change
+  // is unknown it may come late, so such a user uploads nothing.
+  if (random() < 0.5 && !(await tighten(context, user))) return;
+  user.registered = "acknowledged";
+  if (random() < 0.15) {
+    user.deactivation = "unknown";
+    const deactivate = { userId: user.userId ?? "", isActive: false, reason: "chaos" };
+    const patience = { tries: 4, pauseMs: 300, signal };
+    const call = () => clients.userAdmin.setUserActive(deactivate);
+    user.deactivation = (await askUntilClear(history, "SetUserActive", call, patience)).answer;
+  }
+}
+
+/** A limit that a few uploads reach. It is only ever lowered before the first upload, so it holds for all of them. */
+async function tighten({ clients, history, signal }: LoadContext, user: UserRecord): Promise<boolean> {
+  const asked = { userId: user.userId ?? "", storageQuotaBytes: TIGHT_QUOTA_BYTES, reason: "chaos" };
+  const patience = { tries: 4, pauseMs: 300, signal };
+  const outcome = await askUntilClear(history, "SetQuota", () => clients.quotaAdmin.setQuota(asked), patience);
+  if (outcome.answer === "acknowledged") user.quotaBytes = TIGHT_QUOTA_BYTES;
+  return outcome.answer === "acknowledged";
+}
+
+async function signIn({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+  if (user.passwords.length > 1) return; // nobody knows which one is right
+  const password = user.passwords[0] ?? "";
+  const { username } = user;
+  const outcome = await ask(history, "Login", () => clients.auth.login({ username, password }));
+  if (outcome.answer === "refused" && user.deactivation === undefined) {
+    history.sessionComplaints.push(`${username} was refused with the right password: ${outcome.refusal.reason}`);
+  }
+  if (outcome.answer !== "acknowledged") return;
+  const refreshToken = outcome.value.tokens?.refreshToken ?? "";
+  const refreshed = await ask(history, "RefreshSession", () => clients.auth.refreshSession({ refreshToken }));
+  if (refreshed.answer === "refused" && user.deactivation === undefined) {
+    history.sessionComplaints.push(`${username} could not refresh a new session: ${refreshed.refusal.reason}`);
+  }
+}
+
+async function mistype({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+  if (user.mistakes >= MOST_MISTAKES) return;
+  user.mistakes += 1;
+  const { username } = user;
+  const call = () => clients.auth.login({ username, password: newPassword() });
+  const outcome = await ask(history, "Login wrong password", call);
+  if (outcome.answer === "unknown") return;
+  const answer = outcome.answer === "refused" ? alike(outcome.refusal) : undefined;
+  history.failedLogins.push({ kind: "wrong password", answer });
+}
+
+async function mistypeName({ clients, history }: LoadContext): Promise<void> {
+  const username = `nobody-${randomBytes(6).toString("hex")}`;
+  const call = () => clients.auth.login({ username, password: newPassword() });
+  const outcome = await ask(history, "Login unknown name", call);
+  if (outcome.answer === "unknown") return;
+  const answer = outcome.answer === "refused" ? alike(outcome.refusal) : undefined;
+  history.failedLogins.push({ kind: "unknown name", answer });
+}
+
+function alike({ code, reason, message }: { code: string; reason: string; message: string }): string {
+  return `${code} ${reason} ${message}`;
+}
+
+async function changePassword({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+  const [currentPassword, ...others] = user.passwords;
+  if (currentPassword === undefined || others.length > 0) return;
+  const { username } = user;
+  const login = await ask(history, "Login", () => clients.auth.login({ username, password: currentPassword }));
+  if (login.answer !== "acknowledged") return;
+  const password = newPassword();
+  const own = clients.authAs(async () => login.value.tokens?.accessToken);
+  user.passwords = [currentPassword, password];
+  const call = () => own.changePassword({ currentPassword, newPassword: password });
+  const { answer } = await ask(history, "ChangePassword", call);
+  if (answer === "acknowledged") user.passwords = [password];
+  if (answer === "refused") user.passwords = [currentPassword];
+}
+
+async function lookAtQuota({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+  const call = () => clients.quotas.getQuota({ userId: user.userId ?? "" });
+  const outcome = await ask(history, "GetQuota", call);
+  if (outcome.answer !== "acknowledged") return;
+  const quota = outcome.value.quota;
+  if (quota === undefined) return;
+  if (quota.storageUsedBytes + quota.storageReservedBytes > quota.storageQuotaBytes) {
+    const { storageUsedBytes: used, storageReservedBytes: reserved, storageQuotaBytes: limit } = quota;
+    history.quotaComplaints.push(`${user.userId} was shown ${used} used and ${reserved} reserved of ${limit}`);
+  }
+}
