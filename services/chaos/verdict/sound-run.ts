@@ -1,0 +1,125 @@
+import { type History, newHistory, type SeenEvent, type UploadRecord, type UserRecord } from "../history.ts";
+import type { Observed, OutboxRow } from "../observed.ts";
+
+/** A small run in which everything held, for tests to spoil one thing of it. */
+export interface SoundRun {
+  readonly history: History;
+  readonly observed: Observed;
+}
+
+export const LEASE_MS = 12_000;
+export const NODES = ["n1", "n2", "n3", "n4"] as const;
+
+/** One user, two uploads of one chunk each (the second released), three nodes that beat and one that was cut off. */
+export function soundRun(): SoundRun {
+  const user: UserRecord = {
+    username: "chaos-1",
+    userId: "u1",
+    registered: "acknowledged",
+    passwords: ["secret"],
+    quotaBytes: 1_000n,
+    deactivation: undefined,
+    mistakes: 0,
+  };
+  const uploads = [uploadOf(user, "1", undefined), uploadOf(user, "2", "acknowledged")];
+  const history: History = {
+    ...newHistory(),
+    users: [user],
+    uploads,
+    reported: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
+    confirmed: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
+    beats: NODES.slice(0, 3).flatMap((nodeId) =>
+      Array.from({ length: 100 }, (_, second) => ({
+        nodeId,
+        sentAtMs: second * 1_000,
+        answeredAtMs: second * 1_000 + 5,
+      })),
+    ),
+    nodeStates: [{ nodeId: "n1", state: "in_service", answer: "acknowledged" }],
+    failedLogins: [
+      { kind: "unknown name", answer: "Unauthenticated INVALID_CREDENTIALS no" },
+      { kind: "wrong password", answer: "Unauthenticated INVALID_CREDENTIALS no" },
+    ],
+    finalLogins: new Map([["chaos-1", true]]),
+    stops: [{ process: "auth", tookMs: 300, end: "exit code 0" }],
+  };
+  const outbox = outboxOf([
+    ["auth", "UserRegistered", "u1"],
+    ["node_registry", "ChunkStored", "c1"],
+    ["node_registry", "ChunkStored", "c1"],
+    ["node_registry", "UploadCompleted", "up1"],
+    ["node_registry", "ChunkStored", "c2"],
+    ["node_registry", "ChunkStored", "c2"],
+    ["node_registry", "UploadCompleted", "up2"],
+    ["node_registry", "ChunkReleased", "c2"],
+  ]);
+  history.seen.push(...outbox.map(seen));
+  return { history, observed: { ...restOf(), outbox } };
+}
+
+function restOf(): Omit<Observed, "outbox"> {
+  const ledger = (chunkHash: string, kind: string, delta: bigint) => ({
+    userId: "u1",
+    chunkHash,
+    generation: 1,
+    kind,
+    delta,
+  });
+  const chunk = { ownerId: "u1", sizeBytes: 100n, generation: 1, hasQuorum: true };
+  return {
+    users: [{ userId: "u1", username: "chaos-1", isActive: true }],
+    accounts: [{ userId: "u1", used: 100n, reserved: 0n, limit: 1_000n, ledgerSum: 100n }],
+    ledger: [ledger("c1", "charge", 100n), ledger("c2", "charge", 100n), ledger("c2", "refund", -100n)],
+    adjustments: 0,
+    chunks: [
+      { ...chunk, chunkHash: "c1", isReleased: false },
+      { ...chunk, chunkHash: "c2", isReleased: true },
+    ],
+    usage: [{ userId: "u1", bytes: 100n }],
+    replicas: new Set(["n1 c1", "n2 c1"]),
+    uploads: new Map([
+      ["up1", "completed"],
+      ["up2", "completed"],
+    ]),
+    nodeStates: new Map([["n1", "in_service"]]),
+    deadLetters: 0,
+    residentMiB: new Map([["auth", 150]]),
+  };
+}
+
+function uploadOf(user: UserRecord, name: string, release: UploadRecord["release"]): UploadRecord {
+  return {
+    uploadId: `up${name}`,
+    user,
+    userId: "u1",
+    chunks: [{ chunkHash: `c${name}`, sizeBytes: 100n, blockIndex: 0 }],
+    replicas: 3,
+    placed: "acknowledged",
+    release,
+    isReported: true,
+  };
+}
+
+/** Events in the order of their commits, versions counted by key. */
+export function outboxOf(events: readonly (readonly [schema: string, type: string, key: string])[]): OutboxRow[] {
+  const versions = new Map<string, number>();
+  return events.map(([schema, type, key], index) => {
+    const keyVersion = (versions.get(key) ?? 0) + 1;
+    versions.set(key, keyVersion);
+    return {
+      schema,
+      id: index + 1,
+      eventId: `e${index + 1}`,
+      key,
+      keyVersion,
+      type: `decentrastore.events.v1.${type}`,
+      subject: `decentrastore.${type}.${key}`,
+      createdAtMs: 50_000,
+      isPublished: true,
+    };
+  });
+}
+
+export function seen({ eventId, key, keyVersion, subject }: OutboxRow): SeenEvent {
+  return { stream: subject.includes("User") ? "USERS" : "CHUNKS", eventId, key, keyVersion, subject };
+}
