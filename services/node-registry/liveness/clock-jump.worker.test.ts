@@ -1,6 +1,7 @@
 import { expect, test, vi } from "vitest";
 import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { sql } from "#platform/postgres/sql.ts";
+import { systemClock } from "#platform/time/clock.ts";
 import { livenessOf, scaledEnv, startNodes, warm } from "../testing/liveness-fixture.ts";
 import { eventsOf } from "../testing/stored-events.ts";
 import { createTestNetwork } from "../testing/test-registry.ts";
@@ -32,3 +33,30 @@ test.each([
     10_000,
   );
 });
+
+test("the wall clock of a registry jumping forward and back takes nobody offline, and real silence is still found", async () => {
+  await using network = await createTestNetwork();
+  await using stack = new AsyncDisposableStack();
+  const wall = { hours: 0 };
+  const clock = { ...systemClock, now: () => systemClock.now().add({ hours: wall.hours }) };
+  const registry = stack.use(await network.registry(scaledEnv, { clock }));
+  const nodes = await startNodes(stack, registry, 3);
+  await warm(network.db);
+  for (const hours of [2, -48]) {
+    wall.hours = hours;
+    // Two leases of answers, with rounds of the sweep in between.
+    const before = nodes.map((node) => node.answers());
+    await vi.waitFor(() => {
+      for (const [index, node] of nodes.entries()) expect(node.answers()).toBeGreaterThan((before[index] ?? 0) + 8);
+    }, 20_000);
+  }
+  for (const node of nodes) {
+    const words = (await eventsOf(network.db, node.nodeId)).map((event) => event.word);
+    expect(words).toEqual(["registered", "online"]);
+  }
+  nodes[0]?.cut();
+  await vi.waitFor(
+    async () => expect(await livenessOf(registry, nodes[0]?.nodeId ?? "")).toBe(NodeLiveness.OFFLINE),
+    20_000,
+  );
+}, 60_000);
