@@ -3,6 +3,7 @@ import path from "node:path";
 import { z } from "zod";
 import type { Schema } from "#platform/config/service-config.ts";
 import { schemas } from "#platform/migrations/files.ts";
+import { adviceOf } from "#platform/postgres/setup-errors.ts";
 
 /** Says to a person what to do; commands print it without a stack. */
 export class UsageError extends Error {
@@ -56,7 +57,10 @@ export async function runCommand(work: () => Promise<number>): Promise<void> {
     process.exitCode = await work();
   } catch (error) {
     process.exitCode = 1;
-    console.error(error instanceof Error ? chainOf(error).join("\n  because: ") : String(error));
+    const advice = error instanceof UsageError ? undefined : adviceOf(error);
+    const messages = error instanceof Error ? chainOf(error) : [String(error)];
+    const known = advice === undefined || messages.some((message) => message.includes(advice)) ? [] : [advice];
+    console.error([...known, ...messages].join("\n  because: "));
   }
 }
 

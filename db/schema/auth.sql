@@ -7,7 +7,7 @@ sha256 as bytea sha256__length CHECK ((octet_length(VALUE) = 32))
 outbox_id as bigint increment 1
 
 -- tables
-audit_events (
+audit_events partition by range (occurred_at) (
   occurred_at timestamp with time zone not null,
   audit_event_id uuid not null,
   type text not null,
@@ -22,6 +22,7 @@ audit_events (
   error_reason text not null default ''::text,
   reason text not null default ''::text
 )
+audit_events_default partition of auth.audit_events default
 inbox partition by range (event_time) (
   consumer text not null,
   event_id uuid not null,
@@ -68,7 +69,8 @@ partitioned_tables (
   behind_days integer not null default 0,
   ahead_days integer not null default 3,
   keep_days integer,
-  settled_column text
+  settled_column text,
+  span text not null default 'day'::text
 )
 rate_limits with (fillfactor=70, autovacuum_vacuum_scale_factor=0.05) (
   key auth.sha256 not null,
@@ -159,6 +161,7 @@ outbox: outbox__pkey PRIMARY KEY (id, created_at)
 outbox_streams: outbox_streams__pkey PRIMARY KEY (stream)
 partitioned_tables: partitioned_tables__days CHECK (((behind_days >= 0) AND (ahead_days >= 1) AND (keep_days >= 1)))
 partitioned_tables: partitioned_tables__pkey PRIMARY KEY (table_name)
+partitioned_tables: partitioned_tables__span_known CHECK ((span = ANY (ARRAY['day'::text, 'month'::text])))
 rate_limits: rate_limits__pkey PRIMARY KEY (key)
 schema_migrations: schema_migrations__pkey PRIMARY KEY (version)
 secrets: secrets__pkey PRIMARY KEY (purpose)
@@ -191,9 +194,9 @@ users: users__username_unique UNIQUE (username)
 users: users__valid_after_whole_second CHECK ((valid_after = date_trunc('second'::text, valid_after)))
 
 -- indexes
-CREATE INDEX audit_events__actor ON auth.audit_events USING btree (actor_id, occurred_at, audit_event_id) WHERE (actor_id <> ''::text)
-CREATE INDEX audit_events__type ON auth.audit_events USING btree (type, occurred_at, audit_event_id)
-CREATE INDEX audit_events__user ON auth.audit_events USING btree (user_id, occurred_at, audit_event_id) WHERE (user_id IS NOT NULL)
+CREATE INDEX audit_events__actor ON ONLY auth.audit_events USING btree (actor_id, occurred_at, audit_event_id) WHERE (actor_id <> ''::text)
+CREATE INDEX audit_events__type ON ONLY auth.audit_events USING btree (type, occurred_at, audit_event_id)
+CREATE INDEX audit_events__user ON ONLY auth.audit_events USING btree (user_id, occurred_at, audit_event_id) WHERE (user_id IS NOT NULL)
 CREATE INDEX outbox__unpublished ON ONLY auth.outbox USING btree (id) WHERE (published_at IS NULL)
 CREATE INDEX service_clients__by_name ON auth.service_clients USING btree (name, client_id)
 CREATE UNIQUE INDEX service_clients__name_unique ON auth.service_clients USING btree (name) WHERE (revoked_at IS NULL)
@@ -224,7 +227,7 @@ AS $function$
 declare
   partition text := format('%s_p%s', target.table_name, to_char(day, 'YYYYMMDD'));
   lower_bound text := format('%s 00:00:00+00', day);
-  upper_bound text := format('%s 00:00:00+00', day + 1);
+  upper_bound text := format('%s 00:00:00+00', (day + ('1 ' || target.span)::interval)::date);
 begin
   if to_regclass(format('auth.%I', partition)) is not null then
     return false;
@@ -254,7 +257,7 @@ AS $function$
 declare
   has_live_rows boolean := false;
 begin
-  if target.keep_days is null or day + 1 + target.keep_days > (now() at time zone 'UTC')::date then
+  if target.keep_days is null or (day + ('1 ' || target.span)::interval)::date + target.keep_days > (now() at time zone 'UTC')::date then
     return false;
   end if;
   if target.settled_column is not null then
@@ -277,6 +280,7 @@ AS $function$
 declare
   today date := (now() at time zone 'UTC')::date;
   target auth.partitioned_tables;
+  first_day date;
   old record;
 begin
   if not pg_try_advisory_xact_lock(hashtext('auth.maintain_partitions')) then
@@ -287,9 +291,12 @@ begin
     created := 0;
     dropped := 0;
     busy := 0;
-    for offset_days in -target.behind_days .. target.ahead_days loop
+    for first_day in
+      select distinct date_trunc(target.span, (today + near)::timestamp)::date
+      from generate_series(-target.behind_days, target.ahead_days) as near order by 1
+    loop
       begin
-        created := created + auth.create_partition(target, today + offset_days)::integer;
+        created := created + auth.create_partition(target, first_day)::integer;
       exception when lock_not_available then
         busy := busy + 1;
       end;

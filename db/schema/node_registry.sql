@@ -8,7 +8,7 @@ certificate_authorities_id_seq as bigint increment 1
 chunk_storage_id_seq as bigint increment 1
 node_history_id_seq as bigint increment 1
 outbox_id as bigint increment 1
-reputation_evidence_id_seq as bigint increment 1
+reputation_evidence_number as bigint increment 1
 storage_nodes_id_seq as bigint increment 1
 
 -- tables
@@ -203,7 +203,8 @@ partitioned_tables (
   behind_days integer not null default 0,
   ahead_days integer not null default 3,
   keep_days integer,
-  settled_column text
+  settled_column text,
+  span text not null default 'day'::text
 )
 proof_challenges with (autovacuum_vacuum_scale_factor=0.05) (
   command_id uuid not null,
@@ -247,8 +248,8 @@ replaced_nodes (
   chunk_hash node_registry.sha256 not null,
   node_id bigint not null
 )
-reputation_evidence (
-  id bigint not null generated as identity,
+reputation_evidence partition by range (occurred_at) (
+  id bigint not null default nextval('node_registry.reputation_evidence_number'::regclass),
   node_id bigint not null,
   kind text not null,
   count integer not null default 1,
@@ -258,6 +259,7 @@ reputation_evidence (
   actor text not null default ''::text,
   reason text not null default ''::text
 )
+reputation_evidence_default partition of node_registry.reputation_evidence default
 reservation_returns (
   upload_id uuid not null,
   attempt integer not null,
@@ -395,10 +397,10 @@ outbox: outbox__pkey PRIMARY KEY (id, created_at)
 outbox_streams: outbox_streams__pkey PRIMARY KEY (stream)
 partitioned_tables: partitioned_tables__days CHECK (((behind_days >= 0) AND (ahead_days >= 1) AND (keep_days >= 1)))
 partitioned_tables: partitioned_tables__pkey PRIMARY KEY (table_name)
+partitioned_tables: partitioned_tables__span_known CHECK ((span = ANY (ARRAY['day'::text, 'month'::text])))
 proof_challenges: proof_challenges__leaf_has_root CHECK (((leaf_index IS NULL) OR ((leaf_index >= 0) AND (proof_root IS NOT NULL))))
-proof_challenges: proof_challenges__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
 proof_challenges: proof_challenges__nonce_length CHECK ((octet_length(nonce) = 32))
-proof_challenges: proof_challenges__one_per_replica UNIQUE (chunk_hash, node_id)
+proof_challenges: proof_challenges__one_per_replica UNIQUE (node_id, chunk_hash)
 proof_challenges: proof_challenges__pkey PRIMARY KEY (command_id)
 proof_strikes: proof_strikes__failure_known CHECK ((failure = ANY (ARRAY['invalid'::text, 'timed_out'::text])))
 proof_strikes: proof_strikes__pkey PRIMARY KEY (chunk_hash, node_id)
@@ -410,7 +412,7 @@ replaced_nodes: replaced_nodes__pkey PRIMARY KEY (upload_id, chunk_hash, node_id
 reputation_evidence: reputation_evidence__count_positive CHECK ((count > 0))
 reputation_evidence: reputation_evidence__kind_known CHECK ((kind = ANY (ARRAY['proof_succeeded'::text, 'proof_failed'::text, 'proof_timed_out'::text, 'proof_invalid'::text, 'loss_reported'::text, 'reset'::text])))
 reputation_evidence: reputation_evidence__node_exists FOREIGN KEY (node_id) REFERENCES node_registry.storage_nodes(id)
-reputation_evidence: reputation_evidence__pkey PRIMARY KEY (id)
+reputation_evidence: reputation_evidence__pkey PRIMARY KEY (id, occurred_at)
 reservation_returns: reservation_returns__pkey PRIMARY KEY (upload_id, attempt)
 schema_migrations: schema_migrations__pkey PRIMARY KEY (version)
 storage_nodes: storage_nodes__active_is_in_service CHECK (((NOT is_active) OR (state = 'in_service'::text)))
@@ -455,8 +457,7 @@ CREATE INDEX node_history__node ON node_registry.node_history USING btree (node_
 CREATE INDEX node_history__occurred_at ON node_registry.node_history USING brin (occurred_at)
 CREATE INDEX node_reputations__pending ON node_registry.node_reputations USING btree (node_id) WHERE is_pending
 CREATE INDEX outbox__unpublished ON ONLY node_registry.outbox USING btree (id) WHERE (published_at IS NULL)
-CREATE INDEX proof_challenges__node ON node_registry.proof_challenges USING btree (node_id)
-CREATE INDEX reputation_evidence__node ON node_registry.reputation_evidence USING btree (node_id, id)
+CREATE INDEX reputation_evidence__node ON ONLY node_registry.reputation_evidence USING btree (node_id, id)
 CREATE INDEX reservation_returns__due ON node_registry.reservation_returns USING btree (due_at)
 CREATE INDEX storage_nodes__maintenance_until ON node_registry.storage_nodes USING btree (maintenance_until) WHERE (maintenance_until IS NOT NULL)
 CREATE INDEX storage_nodes__probation_until ON node_registry.storage_nodes USING btree (probation_until) WHERE is_on_probation
@@ -501,7 +502,7 @@ AS $function$
 declare
   partition text := format('%s_p%s', target.table_name, to_char(day, 'YYYYMMDD'));
   lower_bound text := format('%s 00:00:00+00', day);
-  upper_bound text := format('%s 00:00:00+00', day + 1);
+  upper_bound text := format('%s 00:00:00+00', (day + ('1 ' || target.span)::interval)::date);
 begin
   if to_regclass(format('node_registry.%I', partition)) is not null then
     return false;
@@ -531,7 +532,7 @@ AS $function$
 declare
   has_live_rows boolean := false;
 begin
-  if target.keep_days is null or day + 1 + target.keep_days > (now() at time zone 'UTC')::date then
+  if target.keep_days is null or (day + ('1 ' || target.span)::interval)::date + target.keep_days > (now() at time zone 'UTC')::date then
     return false;
   end if;
   if target.settled_column is not null then
@@ -560,6 +561,7 @@ AS $function$
 declare
   today date := (now() at time zone 'UTC')::date;
   target node_registry.partitioned_tables;
+  first_day date;
   old record;
 begin
   if not pg_try_advisory_xact_lock(hashtext('node_registry.maintain_partitions')) then
@@ -570,9 +572,12 @@ begin
     created := 0;
     dropped := 0;
     busy := 0;
-    for offset_days in -target.behind_days .. target.ahead_days loop
+    for first_day in
+      select distinct date_trunc(target.span, (today + near)::timestamp)::date
+      from generate_series(-target.behind_days, target.ahead_days) as near order by 1
+    loop
       begin
-        created := created + node_registry.create_partition(target, today + offset_days)::integer;
+        created := created + node_registry.create_partition(target, first_day)::integer;
       exception when lock_not_available then
         busy := busy + 1;
       end;
@@ -627,6 +632,7 @@ function prune_node_history: node_registry_app may execute
 schema node_registry: node_registry_app may usage
 sequence chunk_storage_id_seq: node_registry_app may usage
 sequence outbox_id: node_registry_app may usage
+sequence reputation_evidence_number: node_registry_app may usage
 table certificate_authorities: node_registry_app may insert, select, update
 table chunk_deletions: node_registry_app may delete, insert, select, update
 table chunk_repairs: node_registry_app may delete, insert, select, update

@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
 import type { Schema } from "#platform/config/service-config.ts";
 import { connectClient } from "#platform/postgres/client.ts";
+import { adviceOf } from "#platform/postgres/setup-errors.ts";
 import { type MigrationFile, readMigrations, schemas } from "./files.ts";
 import { type AppliedMigration, ensureMigrationsTable, insertApplied, selectApplied } from "./migrations.store.ts";
 import { ensureSchema, restrictDatabase, setPassword } from "./roles.ts";
@@ -14,6 +15,8 @@ export interface MigrateOptions {
   /** Lets these application roles log in with a password. */
   readonly appPasswords?: Partial<Record<Schema, string>>;
   readonly onProgress?: (message: string) => void;
+  /** How often a file that does not get its lock is tried; 20 by default. */
+  readonly lockAttempts?: number;
 }
 
 /** A migration failed or does not fit what was applied before; the message names the file and the cure. */
@@ -67,7 +70,7 @@ async function migrateSchema(
   client: pg.ClientBase,
   schema: Schema,
   files: readonly MigrationFile[],
-  { onProgress }: MigrateOptions,
+  options: MigrateOptions,
 ): Promise<readonly MigrationFile[]> {
   await ensureSchema(client, schema);
   await client.query(`set role ${pg.escapeIdentifier(`${schema}_owner`)}`);
@@ -76,8 +79,8 @@ async function migrateSchema(
     const applied = await selectApplied(client, schema);
     const pending = pendingOf(files, applied);
     for (const file of pending) {
-      const durationMs = await applyWithPatience(client, file, onProgress);
-      onProgress?.(`${schema} ${file.name} (${Math.round(durationMs)} ms)`);
+      const durationMs = await applyWithPatience(client, file, options);
+      options.onProgress?.(`${schema} ${file.name} (${Math.round(durationMs)} ms)`);
     }
     return pending;
   } finally {
@@ -104,7 +107,8 @@ export function pendingOf(files: readonly MigrationFile[], applied: readonly App
   return files.filter(({ version }) => !checksums.has(version));
 }
 
-async function applyWithPatience(client: pg.ClientBase, file: MigrationFile, onProgress?: (message: string) => void) {
+async function applyWithPatience(client: pg.ClientBase, file: MigrationFile, options: MigrateOptions) {
+  const { onProgress, lockAttempts = 20 } = options;
   for (let attempt = 1; ; attempt += 1) {
     const startedAt = performance.now();
     try {
@@ -112,7 +116,7 @@ async function applyWithPatience(client: pg.ClientBase, file: MigrationFile, onP
       return performance.now() - startedAt;
     } catch (error) {
       const isLocked = error instanceof Error && Reflect.get(error, "code") === "55P03";
-      if (!isLocked || attempt >= 20) throw failureOf(file, error);
+      if (!isLocked || attempt >= lockAttempts) throw failureOf(file, error);
       onProgress?.(`${file.schema} ${file.name} waits for a lock (attempt ${attempt})`);
       await delay(Math.min(5_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2));
     } finally {
@@ -147,5 +151,8 @@ function failureOf(file: MigrationFile, error: unknown): MigrationError {
   const position = error instanceof Error ? Number(Reflect.get(error, "position")) : Number.NaN;
   const line = Number.isInteger(position) ? `:${file.sql.slice(0, position).split("\n").length}` : "";
   const message = error instanceof Error ? error.message : String(error);
-  return new MigrationError(`${file.schema}/${file.name}.sql${line}: ${message}`, { cause: error });
+  // A lock is the one thing that a correct file may fail of; for everything else the server's own words say it.
+  const isLocked = error instanceof Error && Reflect.get(error, "code") === "55P03";
+  const cure = isLocked ? ` (${adviceOf(error)})` : "";
+  return new MigrationError(`${file.schema}/${file.name}.sql${line}: ${message}${cure}`, { cause: error });
 }

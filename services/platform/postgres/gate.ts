@@ -15,6 +15,8 @@ export interface Gate {
   waiting(): number;
 }
 
+const cure = "look at the pool's hold_seconds and at slow statements, then raise DATABASE_POOL_MAX_OVERFLOW";
+
 interface Waiter {
   readonly admit: () => void;
 }
@@ -30,7 +32,10 @@ export function createGate(options: GateOptions): Gate {
   function wait(): Promise<void> {
     if (queue.size >= options.maxWaiting) {
       options.onRefused?.();
-      throw new PoolExhaustedError(`${queue.size} callers already wait for a database connection`, options.waitMs);
+      throw new PoolExhaustedError(
+        `${queue.size} callers already wait for a database connection: ${cure}`,
+        options.waitMs,
+      );
     }
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     const waiter = { admit: resolve };
@@ -38,7 +43,12 @@ export function createGate(options: GateOptions): Gate {
     const timer = setTimeout(() => {
       if (!queue.delete(waiter)) return;
       options.onRefused?.();
-      reject(new PoolExhaustedError(`no database connection became free within ${options.waitMs} ms`, options.waitMs));
+      reject(
+        new PoolExhaustedError(
+          `no database connection became free within ${options.waitMs} ms: ${cure}`,
+          options.waitMs,
+        ),
+      );
     }, options.waitMs);
     return promise.finally(() => clearTimeout(timer));
   }

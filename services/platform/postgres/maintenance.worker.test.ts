@@ -90,7 +90,7 @@ test("rows in the default partition are reported, and moved when their day gets 
     values (gen_random_uuid(), 's', 'k', 1, 't', '', now() + ${at}::interval)`);
   await insert("0 days");
   await insert("100 days");
-  const [, outbox] = await maintainPartitions(pool, "auth");
+  const outbox = (await maintainPartitions(pool, "auth")).find(({ table_name }) => table_name === "outbox");
   expect(outbox).toEqual({ table_name: "outbox", created: 4, dropped: 0, busy: 0, default_rows: 1n });
 });
 
@@ -107,7 +107,7 @@ test("a table in use is left alone without a wait, and several processes do not 
     expect(rounds.flat().filter(({ busy }) => busy > 0)).toHaveLength(1);
     await reader.query("rollback");
   });
-  const [, outbox] = await maintainPartitions(pool, "auth");
+  const outbox = (await maintainPartitions(pool, "auth")).find(({ table_name }) => table_name === "outbox");
   expect(outbox).toMatchObject({ dropped: 1, busy: 0 });
 });
 
@@ -125,4 +125,32 @@ test("the worker runs at the start and hourly, and stops when it is disposed of"
   expect(await partitionsOf(db, "inbox")).toHaveLength(before.length - 1);
   await worker[Symbol.asyncDispose]();
   expect(clock.sleeping()).toBe(0);
+});
+
+test("the audit trail lies by month, made ahead, and a month goes only where the operator says so", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const dated = async () => (await partitionsOf(db, "audit_events")).filter((name) => /_p\d{6}01$/.test(name));
+  const [first = "", ...ahead] = await dated();
+  expect(ahead.length).toBeGreaterThanOrEqual(1);
+  await asOwner(db, async (client) => {
+    // What was there before the months began lies in the first partition, which reaches back without end.
+    await client.query(`alter table auth.audit_events detach partition ${first}`);
+    await client.query(
+      `select auth.create_partition(t, '2020-01-01') from auth.partitioned_tables as t where table_name = 'audit_events'`,
+    );
+    await client.query(
+      `insert into auth.audit_events (occurred_at, audit_event_id, type, result)
+       values ('2020-01-31 23:59:59Z', gen_random_uuid(), 'LOGIN', 'SUCCEEDED')`,
+    );
+  });
+  const old = "auth.audit_events_p20200101";
+  await maintainPartitions(pool, "auth");
+  expect(await dated()).toContain(old);
+  await asOwner(db, (client) =>
+    client.query("update auth.partitioned_tables set keep_days = 365 where table_name = 'audit_events'"),
+  );
+  const maintained = await maintainPartitions(pool, "auth");
+  expect(maintained.find(({ table_name }) => table_name === "audit_events")).toMatchObject({ dropped: 1, busy: 0 });
+  expect(await dated()).toEqual(ahead);
 });

@@ -7,13 +7,22 @@ export function setupErrorOf(cause: unknown, app: string): unknown {
 }
 
 function setupMessageOf(error: unknown, app: string): string | undefined {
-  if (!(error instanceof Error) || error instanceof DatabaseSetupError) return undefined;
+  if (error instanceof DatabaseSetupError) return undefined;
+  return reasonOf(error, setupReasons)?.replaceAll("<role>", app);
+}
+
+/** What an operator can do about a failure of the database, where that is known: for logs and commands. */
+export function adviceOf(error: unknown, app = "the service's role"): string | undefined {
+  return (reasonOf(error, runtimeReasons) ?? reasonOf(error, setupReasons))?.replaceAll("<role>", app);
+}
+
+function reasonOf(error: unknown, reasons: readonly Reason[]): string | undefined {
+  if (!(error instanceof Error)) return undefined;
   const messages: string[] = [];
   for (let current: unknown = error; current instanceof Error; current = current.cause) messages.push(current.message);
   const text = messages.join("\n");
   const foundCode = errorCodeOf(error) ?? "";
-  const known = setupReasons.find(({ code, pattern }) => code?.test(foundCode) || pattern?.test(text));
-  return known?.message.replaceAll("<role>", app);
+  return reasons.find(({ code, pattern }) => code?.test(foundCode) || pattern?.test(text))?.message;
 }
 
 interface Reason {
@@ -73,5 +82,33 @@ export const setupReasons: readonly Reason[] = [
   {
     code: /^ECONNREFUSED$/,
     message: "nothing listens at the host and port of the database URL: is PostgreSQL running?",
+  },
+];
+
+/** What the services meet while they run; what they meet at their start is above. */
+export const runtimeReasons: readonly Reason[] = [
+  {
+    code: /^53100$/,
+    message: "the server's disk is full: free space there or enlarge it, the services go on by themselves",
+  },
+  {
+    code: /^55P03$/,
+    message:
+      "a lock was not granted in time: npm run db:check shows the age of the oldest transaction, pg_stat_activity who " +
+      "holds it; end it and repeat",
+  },
+  {
+    code: /^57014$/,
+    message: "a statement took too long and was cancelled: npm run db:stats and npm run db:explain show the slow ones",
+  },
+  {
+    code: /^(42P01|3F000)$/,
+    message: "a table or schema is missing: run npm run db:migrate with an owner's DATABASE_URL",
+  },
+  { code: /^25006$/, message: "this server is a read-only standby: point the database URL at the primary" },
+  {
+    code: /^57P0[123]$/,
+    message:
+      "the server is starting, stopping or was restarted: wait until it is back, the services go on by themselves",
   },
 ];

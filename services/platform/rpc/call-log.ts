@@ -1,6 +1,7 @@
 import { Code } from "@connectrpc/connect";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
+import { adviceOf } from "#platform/postgres/setup-errors.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { Call } from "./call.ts";
 import { describeCaller } from "./caller.ts";
@@ -83,7 +84,7 @@ function writeLine(log: Logger, call: Call, result: { code: string; ms: number }
   };
   if (error === undefined) log.info(line, "rpc");
   else if (OUR_FAULT.has(error.code)) log.error({ ...line, err: error.cause ?? error }, "rpc");
-  else if (error.cause !== undefined) log.warn({ ...line, err: error.cause }, "rpc");
+  else if (error.cause !== undefined) log.warn({ ...line, cure: adviceOf(error.cause), err: error.cause }, "rpc");
   else if (TROUBLE.has(error.code)) log.warn(line, "rpc");
   else log.info(line, "rpc");
 }
