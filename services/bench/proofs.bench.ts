@@ -66,7 +66,7 @@ async function measure(replicas: number): Promise<number> {
   const peeks: number[] = [];
   for (let round = 0; round < 20; round += 1) {
     const some = ids.slice(round * 500, (round + 1) * 500);
-    peeks.push(await timed(() => peekDue(bench.pool, some, 4)));
+    peeks.push(await timed(() => peekDue(bench.pool, some, 4, bench.deps.clock.now())));
   }
   const blocks = (await blocksOfPeek(bench, ids.slice(0, 500))) / 500;
   console.log(
@@ -78,7 +78,7 @@ async function measure(replicas: number): Promise<number> {
 
 async function blocksOfPeek(bench: ChunkBench, ids: readonly bigint[]): Promise<number> {
   const before = await blocksRead(bench);
-  await peekDue(bench.pool, ids, 4);
+  await peekDue(bench.pool, ids, 4, bench.deps.clock.now());
   await bench.pool.query(sql.unsafe`select pg_stat_force_next_flush()`);
   return (await blocksRead(bench)) - before;
 }
@@ -154,11 +154,11 @@ async function prove(bench: ChunkBench, rooms: ProofRooms, perSecond: number, ru
     proofs.reception.tick();
     await scheduleOnce(proofs, budget, false);
     const decisions = some.flatMap((node) =>
-      rooms.commandsFor(node.nodeId, 16).map(({ commandId }) => ({
-        commandId,
-        nodeRowId: node.rowId,
-        outcome: { kind: "proved" } as const,
-      })),
+      rooms.commandsFor(node.nodeId, 16).map(({ commandId }) => {
+        const challenge = proofs.board.find(commandId);
+        const verdict = challenge === undefined ? undefined : { challenge, outcome: { kind: "proved" } as const };
+        return { commandId, nodeRowId: node.rowId, verdict };
+      }),
     );
     settled += (await proofs.settle(decisions)).filter((settlement) => settlement === "proved").length;
     if (round % 8 === 0) await countSuccesses({ ...bench.deps, retentionMs: 1_000 });

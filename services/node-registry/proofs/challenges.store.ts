@@ -11,7 +11,6 @@ import {
   zBytes,
   zInt8,
   zUuid,
-  zVoid,
 } from "#platform/postgres/sql.ts";
 import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
@@ -55,25 +54,39 @@ export async function findChallenge(db: Connection, commandId: string): Promise<
   return row === null ? undefined : fromRow(row);
 }
 
-/** Locks those that are still open, in the order of their ids. */
-export async function lockChallenges(tx: Transaction, commandIds: readonly string[]): Promise<Challenge[]> {
-  const rows = await tx.any(sql.type(zChallenge)`
-    select ${columns}
-    from node_registry.proof_challenges p
-    join node_registry.storage_nodes n on n.id = p.node_id
-    where p.command_id = any(${uuidArray(commandIds)})
-    order by p.command_id
-    for update of p`);
-  return rows.map(fromRow);
+/**
+ * Takes out those that are still open and the node's, in the order of their ids, and answers their ids: whoever has taken
+ * a challenge settles it in this transaction. What it was about the caller knows, since a challenge never changes.
+ */
+export async function takeChallenges(
+  tx: Transaction,
+  challenges: readonly { readonly commandId: string; readonly nodeRowId: bigint }[],
+): Promise<ReadonlySet<string>> {
+  if (challenges.length === 0) return new Set();
+  const { taken } = await tx.one(sql.type(z.strictObject({ taken: z.array(zUuid) }))`
+    with asked as materialized (
+      select * from unnest(
+        ${uuidArray(challenges.map((challenge) => challenge.commandId))},
+        ${int8Array(challenges.map((challenge) => challenge.nodeRowId))}
+      ) as given (command_id, node_id)
+      order by command_id
+    ), taken as (
+      delete from node_registry.proof_challenges p using asked
+      where p.command_id = asked.command_id and p.node_id = asked.node_id
+      returning p.command_id
+    )
+    select coalesce(array_agg(command_id), '{}') as taken from taken`);
+  return new Set(taken);
 }
 
-/** Answers the ids that were inserted: another process may have asked for the same replica meanwhile. */
+/** Answers those that were inserted: another process may have asked for the same replica meanwhile. */
 export async function insertChallenges(
   tx: Transaction,
   challenges: readonly Challenge[],
   now: Temporal.Instant,
-): Promise<ReadonlySet<string>> {
-  const rows = await tx.any(sql.type(z.strictObject({ command_id: zUuid }))`
+): Promise<readonly Challenge[]> {
+  const { inserted } = await tx.one(sql.type(z.strictObject({ inserted: z.array(zUuid) }))`
+    with made as (
     insert into node_registry.proof_challenges (command_id, chunk_hash, node_id, generation, size_bytes, proof_root,
       leaf_index, nonce, is_retry, issued_at)
     select *, ${instant(now)}
@@ -89,14 +102,12 @@ export async function insertChallenges(
       ${boolArray(challenges.map((challenge) => challenge.isRetry))}
     )
     on conflict do nothing
-    returning command_id`);
-  return new Set(rows.map((row) => row.command_id));
-}
-
-export async function deleteChallenges(tx: Transaction, commandIds: readonly string[]): Promise<void> {
-  if (commandIds.length === 0) return;
-  await tx.query(sql.type(zVoid)`
-    delete from node_registry.proof_challenges where command_id = any(${uuidArray(commandIds)})`);
+    returning command_id
+    )
+    select coalesce(array_agg(command_id), '{}') as inserted from made`);
+  if (inserted.length === challenges.length) return challenges;
+  const isInserted = new Set(inserted);
+  return challenges.filter(({ commandId }) => isInserted.has(commandId));
 }
 
 export async function countOpenChallenges(db: Connection, nodeRowId: bigint): Promise<number> {
@@ -116,18 +127,13 @@ export async function findChallenged(db: Connection, pairs: readonly Pair[]): Pr
   return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
 }
 
-const zStale = z.strictObject({ command_id: zUuid, node_id: zInt8 });
-
 /**
  * Challenges whose replica does not count any more (released, or reported lost by the node itself) or whose node has
  * left: nothing will answer them. One pass over the open ones.
  */
-export async function findStaleChallenges(
-  db: Connection,
-  limit: number,
-): Promise<readonly { readonly commandId: string; readonly nodeRowId: bigint }[]> {
-  const rows = await db.any(sql.type(zStale)`
-    select p.command_id, p.node_id
+export async function findStaleChallenges(db: Connection, limit: number): Promise<Challenge[]> {
+  const rows = await db.any(sql.type(zChallenge)`
+    select ${columns}
     from node_registry.proof_challenges p
     join node_registry.storage_nodes n on n.id = p.node_id
     join node_registry.chunks c on c.chunk_hash = p.chunk_hash
@@ -136,7 +142,7 @@ export async function findStaleChallenges(
     where s.chunk_hash is null or c.generation <> p.generation or n.state in ('disqualified', 'deregistered')
     order by p.command_id
     limit ${limit}`);
-  return rows.map((row) => ({ commandId: row.command_id, nodeRowId: row.node_id }));
+  return rows.map(fromRow);
 }
 
 function fromRow(row: z.infer<typeof zChallenge>): Challenge {

@@ -5,12 +5,13 @@ import { type Pair, readPairs } from "../chunks/replicas.store.ts";
 import { pairKey } from "../chunks/report-outcomes.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import type { Challenge, Outcome } from "./challenge.ts";
-import { deleteChallenges, lockChallenges } from "./challenges.store.ts";
+import { takeChallenges } from "./challenges.store.ts";
 import { type Consequence, consequenceOf } from "./consequence.ts";
 import {
   clearStrikes,
   doubtRoots,
   findWitnessed,
+  lookUpByIndex,
   markVerified,
   type Rescheduled,
   reschedule,
@@ -32,8 +33,10 @@ export interface OutcomeDeps {
 export interface Decision {
   readonly commandId: string;
   readonly nodeRowId: bigint;
-  /** gone: its replica does not count any more. */
-  readonly outcome: Outcome | { readonly kind: "gone" } | undefined;
+  /** Of the node's own challenge; gone: its replica does not count any more. Undefined asks for an earlier verdict. */
+  readonly verdict:
+    | { readonly challenge: Challenge; readonly outcome: Outcome | { readonly kind: "gone" } }
+    | undefined;
 }
 
 /** The verdict that stands, or that there is no such challenge of this node. */
@@ -55,20 +58,23 @@ export async function recordOutcomes(
   tx: Transaction,
   decisions: readonly Decision[],
 ): Promise<readonly Settlement[]> {
-  const asked = [...new Set(decisions.map((decision) => decision.commandId))].sort();
-  const open = new Map((await lockChallenges(tx, asked)).map((challenge) => [challenge.commandId, challenge]));
   const ended = new Map<string, Ended>();
-  for (const { commandId, nodeRowId, outcome } of decisions) {
-    const challenge = open.get(commandId);
-    if (challenge?.nodeRowId !== nodeRowId || outcome === undefined || ended.has(commandId)) continue;
+  for (const { commandId, verdict } of decisions) {
+    if (verdict === undefined || ended.has(commandId)) continue;
+    const { challenge, outcome } = verdict;
     const isGone = outcome.kind === "gone";
     ended.set(commandId, { challenge, outcome: isGone ? { kind: "not_held" } : outcome, isGone });
   }
-  const verdicts = ended.size === 0 ? [] : await settle(deps, tx, [...ended.values()]);
-  await deleteChallenges(tx, [...ended.keys()]);
+  if (ended.size > 0) await lookUpByIndex(tx);
+  const taken = await takeChallenges(
+    tx,
+    [...ended.values()].map(({ challenge }) => challenge),
+  );
+  const open = [...ended.values()].filter(({ challenge }) => taken.has(challenge.commandId));
+  const verdicts = open.length === 0 ? [] : await settle(deps, tx, open);
   await insertVerdicts(tx, verdicts, deps.clock.now());
-  const earlier = asked.filter((commandId) => !open.has(commandId));
-  const known = earlier.length === 0 ? [] : await readVerdicts(tx, earlier);
+  const earlier = new Set(decisions.map((decision) => decision.commandId).filter((commandId) => !taken.has(commandId)));
+  const known = earlier.size === 0 ? [] : await readVerdicts(tx, [...earlier]);
   const byCommand = new Map([...verdicts, ...known].map((verdict) => [verdict.commandId, verdict]));
   return decisions.map(({ commandId, nodeRowId }): Settlement => {
     const verdict = byCommand.get(commandId);
@@ -109,6 +115,7 @@ async function settle(deps: OutcomeDeps, tx: Transaction, all: readonly Ended[])
   await reschedule(
     tx,
     undecided.map(({ challenge }) => regularly(deps, challenge)),
+    deps.clock.now(),
   );
   await clearStrikes(
     tx,
@@ -173,8 +180,9 @@ async function askAgain(deps: OutcomeDeps, tx: Transaction, ended: readonly Ende
         tx,
         ended.map(({ challenge }) => ({
           ...challenge,
-          nextProofAt: now.add({ milliseconds: retryDelayMs(deps.pace, deps.random) }),
+          dueInMs: retryDelayMs(deps.pace, deps.random),
         })),
+        now,
       )
     ).map(keyOf),
   );
@@ -193,8 +201,8 @@ async function askAgain(deps: OutcomeDeps, tx: Transaction, ended: readonly Ende
 function regularly(deps: OutcomeDeps, challenge: Challenge): Rescheduled {
   const node = deps.view.nodeByRowId(challenge.nodeRowId);
   const subject = { reputationScore: node?.reputationScore ?? 1, isOnProbation: node?.isOnProbation ?? false };
-  const delayMs = nextProofDelayMs(deps.pace, subject, deps.random);
-  return { ...challenge, nextProofAt: deps.clock.now().add({ milliseconds: delayMs }) };
+  const { nodeRowId, chunkHash } = challenge;
+  return { nodeRowId, chunkHash, dueInMs: nextProofDelayMs(deps.pace, subject, deps.random) };
 }
 
 function toVerdict(challenge: Challenge, outcome: OutcomeName): Verdict {

@@ -34,6 +34,8 @@ export function retryDelayMs(pace: ProofPace, random: () => number): number {
 
 /** A bucket of tokens that fills steadily: a budget per second without a burst after an idle time. */
 export interface Budget {
+  /** Whether there is any token. */
+  has(): boolean;
   /** Takes up to `wanted` tokens and answers how many there were. */
   take(wanted: number): number;
   giveBack(tokens: number): void;
@@ -42,11 +44,18 @@ export interface Budget {
 export function createBudget(clock: { monotonicMs(): number }, perSecond: number): Budget {
   let tokens = perSecond;
   let filledAtMs = clock.monotonicMs();
+  function fill(): void {
+    const nowMs = clock.monotonicMs();
+    tokens = Math.min(perSecond, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000);
+    filledAtMs = nowMs;
+  }
   return {
+    has: () => {
+      fill();
+      return tokens >= 1;
+    },
     take: (wanted) => {
-      const nowMs = clock.monotonicMs();
-      tokens = Math.min(perSecond, tokens + ((nowMs - filledAtMs) * perSecond) / 1_000);
-      filledAtMs = nowMs;
+      fill();
       const taken = Math.min(wanted, Math.floor(tokens));
       tokens -= taken;
       return taken;

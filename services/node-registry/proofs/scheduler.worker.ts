@@ -5,12 +5,21 @@ import type { Pair } from "../chunks/replicas.store.ts";
 import { type Challenge, leafToAsk, MAX_WHOLE_CHUNK_BYTES } from "./challenge.ts";
 import { findStaleChallenges, insertChallenges, readOpenChallenges } from "./challenges.store.ts";
 import { retryAsksForWhole } from "./consequence.ts";
-import { assertReachable, type ClaimedReplica, claimDue, type DueReplica, peekDue, reschedule } from "./due.store.ts";
+import {
+  assertReachable,
+  type ClaimedReplica,
+  claimDue,
+  type DueReplica,
+  lookUpByIndex,
+  peekDue,
+  reschedule,
+} from "./due.store.ts";
 import type { ProofDeps } from "./proof-deps.ts";
 import { type Budget, createBudget } from "./schedule.ts";
 
 export const TICK_MS = 250;
 const NODES_PER_TICK = 500;
+const NODES_PER_LOOK = 100;
 const UNREAD_PER_TICK = 2_000;
 const STALE_EVERY_TICKS = 20;
 const STALE_PER_ROUND = 500;
@@ -43,7 +52,7 @@ export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStal
   await readUnread(deps);
   const overdue = deps.board.overdue();
   await deps.settle(
-    overdue.map(({ commandId, nodeRowId }) => ({ commandId, nodeRowId, outcome: { kind: "timed_out" } })),
+    overdue.map((challenge) => ({ ...idsOf(challenge), verdict: { challenge, outcome: { kind: "timed_out" } } })),
   );
   if (looksForStale) {
     deps.board.forgetSilent(deps.leaseTtlMs);
@@ -63,27 +72,38 @@ async function readUnread(deps: ProofDeps): Promise<void> {
 
 async function withdrawStale(deps: ProofDeps): Promise<void> {
   const stale = await findStaleChallenges(deps.pool, STALE_PER_ROUND);
-  await deps.settle(stale.map((challenge) => ({ ...challenge, outcome: { kind: "gone" } })));
+  await deps.settle(
+    stale.map((challenge) => ({ ...idsOf(challenge), verdict: { challenge, outcome: { kind: "gone" } } })),
+  );
 }
 
+function idsOf({ commandId, nodeRowId }: Challenge) {
+  return { commandId, nodeRowId };
+}
+
+/** Some nodes after the other, until the second's budget is spent: with much due it does not reach far. */
 async function askForDue(deps: ProofDeps, budget: Budget): Promise<void> {
-  const asked = deps.board.askable(NODES_PER_TICK, (nodeRowId) => isAsked(deps, nodeRowId));
-  if (asked.length === 0) return;
-  const nowMs = deps.clock.monotonicMs();
-  const now = deps.clock.now();
-  const first = await peekDue(
-    deps.pool,
-    asked.map(({ nodeRowId }) => nodeRowId),
-    deps.config.PROOF_NODE_BUDGET,
-  );
-  const byNode = Map.groupBy(first, ({ nodeRowId }) => nodeRowId);
   const chosen: DueReplica[] = [];
-  for (const { nodeRowId, room } of asked) {
-    const replicas = byNode.get(nodeRowId) ?? [];
-    const due = replicas.filter(({ nextProofAt }) => Temporal.Instant.compare(nextProofAt, now) <= 0).slice(0, room);
-    const granted = budget.take(due.length);
-    chosen.push(...due.slice(0, granted));
-    deps.board.lookAgain(nodeRowId, due.length > 0 ? nowMs : nowMs + untilNext(deps, replicas, now));
+  const seen = new Set<bigint>();
+  const nowMs = deps.clock.monotonicMs();
+  for (let looked = 0; looked < NODES_PER_TICK && budget.has(); looked += NODES_PER_LOOK) {
+    const isNext = (nodeRowId: bigint) => !seen.has(nodeRowId) && isAsked(deps, nodeRowId);
+    const asked = deps.board.askable(NODES_PER_LOOK, isNext);
+    const first = await peekDue(
+      deps.pool,
+      asked.map(({ nodeRowId }) => nodeRowId),
+      deps.config.PROOF_NODE_BUDGET,
+      deps.clock.now(),
+    );
+    const byNode = Map.groupBy(first, ({ nodeRowId }) => nodeRowId);
+    for (const { nodeRowId, room } of asked) {
+      const replicas = byNode.get(nodeRowId) ?? [];
+      const due = replicas.filter(({ dueInMs }) => dueInMs <= 0).slice(0, room);
+      chosen.push(...due.slice(0, budget.take(due.length)));
+      deps.board.lookAgain(nodeRowId, due.length > 0 ? nowMs : nowMs + untilNext(deps, replicas));
+      seen.add(nodeRowId);
+    }
+    if (asked.length < NODES_PER_LOOK) break;
   }
   const made = await claim(deps, chosen);
   budget.giveBack(chosen.length - made.length);
@@ -96,11 +116,9 @@ function isAsked(deps: ProofDeps, nodeRowId: bigint): boolean {
   return node !== undefined && node.liveness === "online" && (node.state === "in_service" || node.state === "draining");
 }
 
-function untilNext(deps: ProofDeps, replicas: readonly DueReplica[], now: Temporal.Instant): number {
+function untilNext(deps: ProofDeps, replicas: readonly DueReplica[]): number {
   const longestMs = Math.min(LOOK_AGAIN_MS, deps.pace.firstWithinMs);
-  const next = replicas[0]?.nextProofAt;
-  if (next === undefined) return longestMs;
-  return Math.max(0, Math.min(longestMs, next.epochMilliseconds - now.epochMilliseconds));
+  return Math.max(0, Math.min(longestMs, replicas[0]?.dueInMs ?? longestMs));
 }
 
 async function claim(deps: ProofDeps, pairs: readonly Pair[]): Promise<Challenge[]> {
@@ -112,14 +130,13 @@ async function claim(deps: ProofDeps, pairs: readonly Pair[]): Promise<Challenge
     const isChallenged = new Set(challenges.map(({ nodeRowId, chunkHash }) => `${nodeRowId}/${chunkHash}`));
     // Not confirmed yet, or nothing that could be asked: looked at again later.
     const putOff = claimed.filter(({ nodeRowId, chunkHash }) => !isChallenged.has(`${nodeRowId}/${chunkHash}`));
-    const later = now.add({ milliseconds: deps.pace.firstWithinMs });
+    if (putOff.length > 0) await lookUpByIndex(tx);
     await reschedule(
       tx,
-      putOff.map((replica) => ({ ...replica, nextProofAt: later })),
+      putOff.map((replica) => ({ ...replica, dueInMs: deps.pace.firstWithinMs })),
+      now,
     );
-    if (challenges.length === 0) return [];
-    const inserted = await insertChallenges(tx, challenges, now);
-    return challenges.filter(({ commandId }) => inserted.has(commandId));
+    return challenges.length === 0 ? [] : [...(await insertChallenges(tx, challenges, now))];
   });
 }
 

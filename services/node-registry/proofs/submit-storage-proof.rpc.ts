@@ -3,7 +3,7 @@ import type { NodeService, SubmitStorageProofRequest } from "#gen/decentrastore/
 import { type Check, validate } from "#platform/rpc/validate.ts";
 import { callingNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
-import { judgeAnswer, MAX_WHOLE_CHUNK_BYTES, type Outcome, type ProofAnswer } from "./challenge.ts";
+import { type Challenge, judgeAnswer, MAX_WHOLE_CHUNK_BYTES, type Outcome, type ProofAnswer } from "./challenge.ts";
 import { findChallenge } from "./challenges.store.ts";
 import { LEAF_BYTES } from "./merkle.ts";
 import type { ProofDeps } from "./proof-deps.ts";
@@ -15,8 +15,8 @@ export function submitStorageProof(deps: ProofDeps): MethodImpl<typeof NodeServi
   return async (request, context) => {
     const node = await callingNode(deps, context);
     validate((check) => checkProof(check, request));
-    const outcome = await outcomeOf(deps, node.rowId, request);
-    const [settlement] = await deps.settle([{ commandId: request.commandId, nodeRowId: node.rowId, outcome }]);
+    const verdict = await verdictOn(deps, node.rowId, request);
+    const [settlement] = await deps.settle([{ commandId: request.commandId, nodeRowId: node.rowId, verdict }]);
     if (settlement === "timed_out") {
       throw registryError(Code.FailedPrecondition, "COMMAND_EXPIRED", "the time to answer this command has passed");
     }
@@ -28,11 +28,11 @@ export function submitStorageProof(deps: ProofDeps): MethodImpl<typeof NodeServi
 }
 
 /** Undefined where there is no such challenge, or not any more: an earlier verdict may still answer. */
-async function outcomeOf(
+async function verdictOn(
   deps: ProofDeps,
   nodeRowId: bigint,
   request: SubmitStorageProofRequest,
-): Promise<Outcome | undefined> {
+): Promise<{ challenge: Challenge; outcome: Outcome } | undefined> {
   const challenge = deps.board.find(request.commandId) ?? (await findChallenge(deps.pool, request.commandId));
   if (challenge?.nodeRowId !== nodeRowId) return undefined;
   const outcome = judgeAnswer(challenge, toAnswer(request));
@@ -40,7 +40,7 @@ async function outcomeOf(
     const { nodeId, chunkHash, commandId } = challenge;
     deps.log.info({ nodeId, chunkHash, commandId, reason: outcome.reason }, "a storage proof is invalid");
   }
-  return outcome;
+  return { challenge, outcome };
 }
 
 function toAnswer({ chunkHash, nonce, proof }: SubmitStorageProofRequest): ProofAnswer {
@@ -54,12 +54,16 @@ function checkProof(check: Check, { commandId, chunkHash, nonce, proof }: Submit
   check.hash("chunk_hash", chunkHash);
   if (nonce.length !== HASH_BYTES) check.fail("nonce", `must have ${HASH_BYTES} bytes`);
   if (proof.case === "chunk") {
-    check.int("chunk.length", proof.value.length, { min: 1, max: MAX_WHOLE_CHUNK_BYTES });
+    checkSize(check, "chunk", proof.value, MAX_WHOLE_CHUNK_BYTES);
   } else if (proof.case === "merkleProof") {
-    check.int("merkle_proof.leaf.length", proof.value.leaf.length, { min: 1, max: LEAF_BYTES });
+    checkSize(check, "merkle_proof.leaf", proof.value.leaf, LEAF_BYTES);
     check.count("merkle_proof.path", proof.value.path, { max: MAX_PATH });
     for (const [index, hash] of proof.value.path.entries()) {
       if (hash.length !== HASH_BYTES) check.fail(`merkle_proof.path[${index}]`, `must have ${HASH_BYTES} bytes`);
     }
   }
+}
+
+function checkSize(check: Check, field: string, { length }: Uint8Array, max: number): void {
+  if (length < 1 || length > max) check.fail(field, `must have 1 to ${max.toLocaleString("en-US")} bytes`);
 }

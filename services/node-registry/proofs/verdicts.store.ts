@@ -39,7 +39,7 @@ const zSuccesses = z.strictObject({ node_id: zInt8, rows: zInt8, successes: zInt
 
 /**
  * Takes out verdicts that are old enough, at most `limit`, and answers the successes among them by node, to be counted
- * in the same transaction. Processes that do this at the same time take different rows.
+ * in the same transaction. Of processes that do this at the same time the second waits, and finds them gone.
  */
 export async function takeOldVerdicts(
   tx: Transaction,
@@ -47,16 +47,13 @@ export async function takeOldVerdicts(
   limit: number,
 ): Promise<{ readonly taken: number; readonly successes: ReadonlyMap<bigint, number> }> {
   const rows = await tx.any(sql.type(zSuccesses)`
-    with old as (
-      select command_id
-      from node_registry.proof_verdicts
-      where decided_at < ${instant(decidedBefore)} and command_id < ${firstIdAfter(decidedBefore)}::uuid
-      order by command_id
-      limit ${limit}
-      for update skip locked
+    with beyond as materialized (
+      select command_id from node_registry.proof_verdicts order by command_id limit 1 offset ${limit}
     ), taken as (
-      delete from node_registry.proof_verdicts v using old where v.command_id = old.command_id
-      returning v.node_id, v.outcome
+      delete from node_registry.proof_verdicts
+      where decided_at < ${instant(decidedBefore)}
+        and command_id < least(${firstIdAfter(decidedBefore)}::uuid, (select command_id from beyond))
+      returning node_id, outcome
     )
     select node_id, count(*) as rows, count(*) filter (where outcome = 'proved') as successes
     from taken
