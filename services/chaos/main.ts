@@ -1,5 +1,6 @@
 import { randomInt } from "node:crypto";
 import { Command, InvalidArgumentError } from "commander";
+import { failoverDrill } from "./failover.ts";
 import { isHeld, reportOf } from "./report.ts";
 import { removeTraces, runChaos } from "./run.ts";
 
@@ -22,12 +23,14 @@ const program = new Command("npm run chaos --")
   )
   .option("--nodes <number>", "storage nodes", positive, 12)
   .option("--gateways <number>", "upload gateways", positive, 2)
+  .option("--failover", "instead of the seed's faults: brokers and the primary database fail, others take over", false)
   .option("--keep", "keep data and logs though everything held", false);
 const options = program.parse().opts<{
   seed?: number;
   minutes: number;
   nodes: number;
   gateways: number;
+  failover: boolean;
   keep: boolean;
 }>();
 
@@ -36,9 +39,10 @@ const startedAt = performance.now();
 const say = (line: string) => {
   process.stdout.write(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s] ${line}\n`);
 };
-say(`npm run chaos -- --seed ${seed} --minutes ${options.minutes}`);
+say(`npm run chaos -- --seed ${seed} --minutes ${options.minutes}${options.failover ? " --failover" : ""}`);
 const { nodes, gateways } = options;
-const result = await runChaos({ seed, durationMs: options.minutes * 60_000, nodes, gateways, say });
+const drill = options.failover ? failoverDrill(say) : {};
+const result = await runChaos({ seed, durationMs: options.minutes * 60_000, nodes, gateways, say, ...drill });
 process.stdout.write(`\n${reportOf(result)}\n\n`);
 if (isHeld(result)) say(`everything held (seed ${seed})`);
 else say(`BROKEN: run it again with --seed ${seed}; logs and data are in ${result.folder}`);
