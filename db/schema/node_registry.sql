@@ -104,7 +104,8 @@ inbox partition by range (event_time) (
   consumer text not null,
   event_id uuid not null,
   event_time timestamp with time zone not null,
-  applied_at timestamp with time zone not null default now()
+  applied_at timestamp with time zone not null default now(),
+  given_up_sequence bigint
 )
 inbox_default partition of node_registry.inbox default
 join_tokens (
@@ -624,6 +625,7 @@ AS $function$
 
 
 -- rights of other roles than the owner
+column inbox.given_up_sequence: node_registry_app may update
 column outbox.published_at: node_registry_app may update
 column outbox.stream_sequence: node_registry_app may update
 function lease_clock: everybody may execute

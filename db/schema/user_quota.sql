@@ -41,7 +41,8 @@ inbox partition by range (event_time) (
   consumer text not null,
   event_id uuid not null,
   event_time timestamp with time zone not null,
-  applied_at timestamp with time zone not null default now()
+  applied_at timestamp with time zone not null default now(),
+  given_up_sequence bigint
 )
 inbox_default partition of user_quota.inbox default
 leases (
@@ -329,6 +330,7 @@ CREATE TRIGGER ledger_entries__no_truncate BEFORE TRUNCATE ON user_quota.ledger_
 CREATE TRIGGER ledger_entries__no_truncate BEFORE TRUNCATE ON user_quota.ledger_entries_7 FOR EACH STATEMENT EXECUTE FUNCTION user_quota.refuse_ledger_change()
 
 -- rights of other roles than the owner
+column inbox.given_up_sequence: user_quota_app may update
 column outbox.published_at: user_quota_app may update
 column outbox.stream_sequence: user_quota_app may update
 function maintain_partitions: user_quota_app may execute

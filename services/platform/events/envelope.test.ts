@@ -17,6 +17,8 @@ test("an envelope survives its headers, with its microseconds", () => {
   expect(envelopeFrom(envelopeHeaders(envelope))).toEqual(envelope);
   const { traceparent: _, ...without } = envelope;
   expect(envelopeFrom(envelopeHeaders(without))).toEqual(without);
+  const requeued = { ...envelope, requeue: { consumer: "user-quota-users", streamSequence: 17n } };
+  expect(envelopeFrom(envelopeHeaders(requeued))).toEqual(requeued);
 });
 
 test.each([

@@ -14,6 +14,8 @@ export interface Envelope {
   sequence: bigint;
   time: Temporal.Instant;
   traceparent?: string;
+  /** An operator put the event back into its stream, for one consumer that had given up the message under that number. */
+  requeue?: { readonly consumer: string; readonly streamSequence: bigint };
 }
 
 /** The event does not carry the headers that every event must carry, so it can never be applied. */
@@ -35,6 +37,10 @@ export function envelopeHeaders(envelope: Envelope): MsgHdrs {
   all.set("ce-keyversion", envelope.keyVersion.toString());
   all.set("content-type", "application/protobuf");
   if (envelope.traceparent !== undefined) all.set("traceparent", envelope.traceparent);
+  if (envelope.requeue !== undefined) {
+    all.set("requeued-for", envelope.requeue.consumer);
+    all.set("requeued-sequence", envelope.requeue.streamSequence.toString());
+  }
   return all;
 }
 
@@ -43,6 +49,7 @@ export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
   // One pass: each `get` of the client goes through all names.
   const values = new Map<string, string[]>(all);
   const traceparent = values.get("traceparent")?.[0];
+  const requeuedFor = values.get("requeued-for")?.[0];
   return {
     eventId: required(values, "ce-id", uuidPattern),
     type: required(values, "ce-type"),
@@ -52,7 +59,12 @@ export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
     sequence: BigInt(required(values, "ce-sequence", integerPattern)),
     time: instantFrom(required(values, "ce-time")),
     ...(traceparent ? { traceparent } : {}),
+    ...(requeuedFor ? { requeue: requeueFrom(requeuedFor, values) } : {}),
   };
+}
+
+function requeueFrom(consumer: string, values: ReadonlyMap<string, string[]>) {
+  return { consumer, streamSequence: BigInt(required(values, "requeued-sequence", integerPattern)) };
 }
 
 const uuidPattern = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;

@@ -1,14 +1,14 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
 import { failpoint } from "#platform/failpoints/failpoints.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
-import { type Delivery, type Pull, startPull } from "#platform/nats/pull.ts";
+import { type Pull, startPull } from "#platform/nats/pull.ts";
 import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import { attachDurable } from "./attach.ts";
 import type { ConsumerMetrics } from "./consumer-metrics.ts";
 import type { ConsumerOptions } from "./consumer-options.ts";
 import { publishDeadLetter } from "./dead-letter.ts";
 import { type DeliveredEvent, deliveredEvent, type UnreadableMessage } from "./delivered-event.ts";
-import { insertNew } from "./inbox.store.ts";
+import { insertNew, recordGivenUp } from "./inbox.store.ts";
 import { createParking, type ParkedKey } from "./parking.ts";
 
 const MAX_PARKED = 1_000;
@@ -133,10 +133,9 @@ class ConsumerSession {
   }
 
   async #commit(events: readonly DeliveredEvent[]): Promise<number> {
-    const { options, lease, leaseName } = this.#context;
-    const { pool, schema, durable, apply } = options;
+    const { pool, schema, apply } = this.#context.options;
     return await pool.transaction(async (tx) => {
-      const inserted = await insertNew(tx, schema, { name: durable, lease: leaseName, epoch: lease.epoch }, events);
+      const inserted = await insertNew(tx, schema, this.#inboxConsumer(), events);
       if (inserted === undefined) throw new DeposedError("another consumer leads");
       const isNew = new Set(inserted);
       // The stream may hold an event twice, within one batch even.
@@ -145,6 +144,11 @@ class ConsumerSession {
       failpoint("consumer.before-commit");
       return fresh.length;
     });
+  }
+
+  #inboxConsumer() {
+    const { options, lease, leaseName } = this.#context;
+    return { name: options.durable, lease: leaseName, epoch: lease.epoch };
   }
 
   #count(events: readonly DeliveredEvent[], applied: number): void {
@@ -194,7 +198,7 @@ class ConsumerSession {
       options.log.warn({ err: failure.error, ...facts(event), tries: parked.tries }, "an event failed again");
       return false;
     }
-    if (isLast && !(await this.#bury(event.delivery, parked.cause, parked.tries))) {
+    if (isLast && !(await this.#bury(event, parked.cause, parked.tries))) {
       parked.retryAt = this.#retryAt(parked.tries);
       return false;
     }
@@ -203,13 +207,16 @@ class ConsumerSession {
   }
 
   /** Into the dead letters; false when they cannot be reached, and nothing is lost. */
-  async #bury(delivery: Delivery, error: unknown, tries: number): Promise<boolean> {
+  async #bury(arrived: Arrived, error: unknown, tries: number): Promise<boolean> {
     const { options, metrics } = this.#context;
-    const { nats, stream, schema, durable, clock, log } = options;
+    const { nats, pool, stream, schema, durable, clock, log } = options;
+    const { delivery } = arrived;
     try {
       const { subject, headers, data } = delivery.message;
       const given = { subject, headers, data, streamSequence: delivery.streamSequence };
       await publishDeadLetter(nats, given, { stream, schema, durable, tries, error, time: clock.now() }, log);
+      // Afterwards, so that an event never counts as given up without lying among the dead letters.
+      if (!("error" in arrived)) await recordGivenUp(pool, schema, this.#inboxConsumer(), arrived);
     } catch (unreachable) {
       log.error({ err: unreachable, consumer: durable }, "an event could not be put into the dead letters");
       return false;
@@ -223,7 +230,7 @@ class ConsumerSession {
 
   async #buryUnreadable(): Promise<void> {
     const [next] = this.#unreadable;
-    if (next !== undefined && (await this.#bury(next.delivery, next.error, 1))) this.#unreadable.shift();
+    if (next !== undefined && (await this.#bury(next, next.error, 1))) this.#unreadable.shift();
   }
 }
 

@@ -110,6 +110,44 @@ test("a poisoned event keeps its key waiting, then goes to the dead letters; oth
   expect(await listDeadLetters(kit.operator)).toEqual([]);
 });
 
+test("an event that was given up is applied by no restart, but once by each return that succeeds", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  const poison = { key: "key-3", keyVersion: 1n };
+  const isPoison = (event: ReceivedEvent) => event.key === poison.key && event.keyVersion === poison.keyVersion;
+  const failing: ConsumerOptions["apply"] = async (_tx, events) => {
+    if (events.some(isPoison)) throw new Error("cannot be applied");
+  };
+  const letters = () => listDeadLetters(kit.operator, { consumer: "user-quota-users" });
+  const requeueOnly = async () => {
+    const [letter, ...others] = await letters();
+    expect(others).toEqual([]);
+    await requeueDeadLetter(kit.operator, letter?.sequence ?? 0);
+  };
+  await kit.append(manyKeys(10, 10));
+  {
+    await using consumer = await consume(kit, { maxTries: 2, apply: failing });
+    await eventually(async () => (await consumer.metric("inbox_dead_letters_total")) === 1, "it was given up");
+    expect(consumer.applied).toHaveLength(9);
+    await requeueOnly();
+    await eventually(async () => (await consumer.metric("inbox_dead_letters_total")) === 2, "and once more");
+  }
+  {
+    // The durable starts before its floor, so this one gets both the event and its first return again.
+    await using consumer = await consume(kit);
+    await kit.append(["after"]);
+    await eventually(() => consumer.applied.length === 1, "the later event is applied");
+    await eventually(async () => (await consumer.metric("inbox_duplicates_total")) === 11, "the others were seen");
+    await requeueOnly();
+    await eventually(() => consumer.applied.length === 2, "the second return is applied");
+    expect(consumer.applied[1]).toMatchObject(poison);
+  }
+  await using consumer = await consume(kit);
+  await eventually(async () => (await consumer.metric("inbox_duplicates_total")) === 13, "everything was seen again");
+  expect(consumer.applied).toEqual([]);
+  expect(await letters()).toEqual([]);
+});
+
 test("a message that is no event goes to the dead letters and blocks nothing", async () => {
   await using kit = await createEventKit();
   await using _relay = kit.relay();

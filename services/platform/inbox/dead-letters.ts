@@ -37,7 +37,8 @@ export async function listDeadLetters(nats: Nats, filter: { consumer?: string } 
 
 /**
  * Publishes the event again where it came from, and takes it off the dead letters once it is stored there. It keeps its
- * id: consumers that applied it drop it, the one that gave it up tries it again, behind newer events of its key.
+ * id: consumers that applied it drop it, the one that gave it up, whose name it carries, tries it again, behind newer
+ * events of its key.
  * Needs an operator's rights.
  */
 export async function requeueDeadLetter(nats: Nats, sequence: number): Promise<DeadLetter> {
@@ -48,6 +49,8 @@ export async function requeueDeadLetter(nats: Nats, sequence: number): Promise<D
   for (const [name, values] of header) {
     if (!name.startsWith("Nats-") && !name.startsWith("dead-")) all.set(name, values[0] ?? "");
   }
+  all.set("requeued-for", letter.consumer);
+  all.set("requeued-sequence", letter.streamSequence);
   // Its own id would be dropped as a duplicate within two minutes of the first publication; this one makes it one event
   // however often the command is repeated.
   all.set("Nats-Msg-Id", `requeue ${letter.consumer} ${letter.eventId} ${letter.streamSequence}`);

@@ -16,10 +16,11 @@ export interface UnreadableMessage {
 export function deliveredEvent(delivery: Delivery): DeliveredEvent | UnreadableMessage {
   try {
     const { headers, subject, data } = delivery.message;
-    const { eventId, type, key, keyVersion, sequence, time, traceparent } = envelopeFrom(headers);
+    const { eventId, type, key, keyVersion, sequence, time, traceparent, requeue } = envelopeFrom(headers);
     return {
       ...{ eventId, type, subject, key, keyVersion, sequence, time, payload: data },
       ...(traceparent === undefined ? {} : { traceparent }),
+      ...(requeue === undefined ? {} : { requeue }),
       streamSequence: BigInt(delivery.streamSequence),
       deliveries: delivery.deliveries,
       delivery,

@@ -15,4 +15,6 @@ export interface ReceivedEvent {
   /** 1 at the first delivery. */
   deliveries: number;
   traceparent?: string;
+  /** Put back into the stream for one consumer, which gave up the message that lay there under this number. */
+  requeue?: { readonly consumer: string; readonly streamSequence: bigint };
 }
