@@ -59,7 +59,7 @@ export function boolArray(values: readonly boolean[]) {
   return sql.fragment`${literal(values.map(String))}::bool[]`;
 }
 
-export function uuidArray(values: readonly string[]) {
+export function uuidArray(values: readonly (string | null)[]) {
   return sql.fragment`${literal(values.map(quoted))}::uuid[]`;
 }
 
@@ -69,10 +69,7 @@ export function byteaArray(values: readonly (Uint8Array | null)[]) {
 }
 
 export function instantArray(values: readonly (Temporal.Instant | null)[]) {
-  return sql.array(
-    values.map((value) => value?.toString() ?? null),
-    "timestamptz",
-  );
+  return sql.fragment`${literal(values.map((value) => quoted(value?.toString() ?? null)))}::timestamptz[]`;
 }
 
 /** The driver takes only Buffers; this one shares the memory of the array. */

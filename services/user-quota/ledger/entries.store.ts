@@ -18,11 +18,7 @@ import type { Journal, LedgerEntry } from "./posting.ts";
 export async function appendEntries(tx: Connection, journal: Journal): Promise<void> {
   const { entries } = journal;
   if (entries.length === 0) return;
-  const uuids = (of: (entry: LedgerEntry) => string | undefined) =>
-    sql.array(
-      entries.map((one) => of(one) ?? null),
-      "uuid",
-    );
+  const uuids = (of: (entry: LedgerEntry) => string | undefined) => uuidArray(entries.map((one) => of(one) ?? null));
   await tx.query(sql.unsafe`
     insert into user_quota.ledger_entries (
       user_id, entry_id, kind, delta_bytes, used_before_bytes, used_after_bytes, storage_quota_bytes, is_anomaly,
@@ -39,10 +35,7 @@ export async function appendEntries(tx: Connection, journal: Journal): Promise<v
       ${int8Array(entries.map((entry) => entry.usedBeforeBytes))},
       ${int8Array(entries.map((entry) => entry.quotaBytes))},
       ${boolArray(entries.map((entry) => entry.isAnomaly))},
-      ${sql.array(
-        entries.map((entry) => entry.chunkHash ?? null),
-        "text",
-      )},
+      ${textArray(entries.map((entry) => entry.chunkHash ?? null))},
       ${int4Array(entries.map((entry) => entry.generation ?? null))},
       ${uuids((entry) => entry.eventId)},
       ${int8Array(entries.map((entry) => entry.sourcePosition ?? null))},
