@@ -53,6 +53,9 @@ const failpointSets = [
   "relay.after-publish=stall@0.02,consumer.after-commit=stall@0.05,commit.after=stall@0.02",
 ] as const;
 
+/** From here on a run has room for a node to be away for longer than its lease. */
+const LONG_RUN_MS = 60_000;
+
 /** Everything that will be done to the system, decided by the seed before anything starts. */
 export function planFaults(random: Random, durationMs: number): Fault[] {
   const faults: Fault[] = [];
@@ -66,15 +69,22 @@ export function planFaults(random: Random, durationMs: number): Fault[] {
     const kind = firstRound.shift() ?? weighted(random);
     // Every process is killed once before one is killed again.
     const victim = kind === "kill" ? (processes.shift() ?? pick(random, processNames)) : pick(random, processNames);
-    const fault = { ...makeFault(random, kind, victim), atMs: Math.round(atMs) };
+    const fault = {
+      ...makeFault(random, kind, { victim, isLongRun: durationMs >= LONG_RUN_MS }),
+      atMs: Math.round(atMs),
+    };
     faults.push(fault);
     // Some begin before the one before them is over.
-    atMs += fault.lastsMs * between(random, 0.4, 1.2) + between(random, 300, 1_800);
+    atMs += Math.min(fault.lastsMs, 6_000) * between(random, 0.4, 1.2) + between(random, 300, 1_800);
   }
   return faults;
 }
 
-function makeFault(random: Random, kind: FaultKind, victim: ProcessName): Fault {
+function makeFault(
+  random: Random,
+  kind: FaultKind,
+  { victim, isLongRun }: { readonly victim: ProcessName; readonly isLongRun: boolean },
+): Fault {
   const lasting = (least: number, most: number) => ({ atMs: 0, lastsMs: Math.round(between(random, least, most)) });
   switch (kind) {
     case "kill":
@@ -89,8 +99,14 @@ function makeFault(random: Random, kind: FaultKind, victim: ProcessName): Fault 
       return { kind, target: pick(random, streamNames), ...lasting(1_500, 5_000) };
     case "failpoints":
       return { kind, target: pick(random, failpointSets), ...lasting(3_000, 7_000) };
-    default:
-      return { kind, target: pick(random, linkNames), ...(kind === "reset" ? lasting(0, 0) : lasting(500, 4_000)) };
+    case "reset":
+      return { kind, target: pick(random, linkNames), ...lasting(0, 0) };
+    default: {
+      const target = pick(random, linkNames);
+      // The far nodes are then rightly called offline, and what was assigned to them goes to others.
+      const isOffline = isLongRun && kind !== "delay" && target === "edge-far";
+      return { kind, target, ...(isOffline ? lasting(15_000, 25_000) : lasting(500, 4_000)) };
+    }
   }
 }
 
