@@ -1,6 +1,9 @@
 import "./thread-pool.ts";
 import { runMain } from "#platform/lifecycle/run-main.ts";
-import { loadAuthConfig } from "./config.ts";
-import { startAuth } from "./service.ts";
 
-await runMain("auth", (signal) => startAuth(loadAuthConfig(), signal));
+// Imported by the start function, so that what they load comes out of the compile cache.
+await runMain("auth", async (signal) => {
+  const { loadAuthConfig } = await import("./config.ts");
+  const { startAuth } = await import("./service.ts");
+  return startAuth(loadAuthConfig(), signal);
+});

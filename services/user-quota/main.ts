@@ -1,5 +1,8 @@
 import { runMain } from "#platform/lifecycle/run-main.ts";
-import { loadUserQuotaConfig } from "./config.ts";
-import { startUserQuota } from "./service.ts";
 
-await runMain("user-quota", (signal) => startUserQuota(loadUserQuotaConfig(), signal));
+// Imported by the start function, so that what they load comes out of the compile cache.
+await runMain("user-quota", async (signal) => {
+  const { loadUserQuotaConfig } = await import("./config.ts");
+  const { startUserQuota } = await import("./service.ts");
+  return startUserQuota(loadUserQuotaConfig(), signal);
+});
