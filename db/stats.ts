@@ -30,7 +30,10 @@ const retention = `
   from SCHEMA.partitioned_tables as t
   left join pg_inherits as i on i.inhparent = format('SCHEMA.%I', t.table_name)::regclass
   left join pg_class as c on c.oid = i.inhrelid and c.relname ~ '_p[0-9]{8}$'
-  group by t.table_name, t.time_column, t.keep_days, t.settled_column order by 1`;
+  group by t.table_name, t.time_column, t.keep_days, t.settled_column
+  union all
+  select 'user_quota.reservations', 'closed_at', 'RESERVATION_RETENTION (30d unless set)', null, null where $1 = 'user_quota'
+  order by 1`;
 
 const connections = `
   select coalesce(usename::text, '-') as login, application_name as application, coalesce(state, 'hidden') as state,

@@ -169,6 +169,7 @@ schema_migrations: schema_migrations__pkey PRIMARY KEY (version)
 CREATE INDEX accounts__crossed ON user_quota.accounts USING btree (user_id) WHERE (threshold_percent > 0)
 CREATE INDEX accounts__over_quota ON user_quota.accounts USING btree (user_id) WHERE is_over_quota
 CREATE INDEX outbox__unpublished ON ONLY user_quota.outbox USING btree (id) WHERE (published_at IS NULL)
+CREATE INDEX reservations__ended ON user_quota.reservations USING btree (closed_at) WHERE (closed_at IS NOT NULL)
 CREATE INDEX reservations__expiring ON user_quota.reservations USING btree (expires_at) WHERE (state = ANY (ARRAY['held'::text, 'closing'::text]))
 CREATE INDEX reservations__living ON user_quota.reservations USING btree (user_id, expires_at) WHERE (state = ANY (ARRAY['held'::text, 'closing'::text]))
 
@@ -347,5 +348,5 @@ table ledger_entries: user_quota_app may insert, select
 table outbox: user_quota_app may insert, select
 table outbox_streams: user_quota_app may insert, select, update
 table partitioned_tables: user_quota_app may select
-table reservations: user_quota_app may insert, select, update
+table reservations: user_quota_app may delete, insert, select, update
 table schema_migrations: user_quota_app may select

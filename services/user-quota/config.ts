@@ -15,6 +15,8 @@ export const configShape = {
   DEFAULT_STORAGE_QUOTA_BYTES: integer({ min: 0 }).default(10_737_418_240),
   /** Pause between two looks for overdue reservations. Only hygiene: expiry itself needs no sweeper. */
   RESERVATION_SWEEP_INTERVAL: duration({ min: 100 }).default(30_000),
+  /** How long ended reservations, and with them their idempotency keys, are remembered: 30 days. */
+  RESERVATION_RETENTION: duration({ min: 86_400_000 }).default(2_592_000_000),
   /** Pause between two samples of the reconciler; 0 switches it off. */
   RECONCILE_INTERVAL: duration().default(60_000),
   /** Accounts per sample. */

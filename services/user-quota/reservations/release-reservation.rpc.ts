@@ -22,15 +22,21 @@ export function releaseReservation(deps: Deps): MethodImpl<typeof UserQuotaServi
       throw accessDenied("only the service that made the reservation, or an admin, may release it");
     }
     const reservation = await deps.pool.transaction((tx) => release(deps, tx, found));
+    if (reservation === undefined) throw reservationNotFound();
     if (reservation.state !== "released" && reservation.state !== "expired") throw reservationClosed(reservation.state);
     return { reservation: toProtoReservation(reservation) };
   };
 }
 
-async function release(deps: Deps, tx: Transaction, { userId, reservationId }: Reservation): Promise<Reservation> {
+/** Undefined when it had ended long ago and was deleted meanwhile. */
+async function release(
+  deps: Deps,
+  tx: Transaction,
+  { userId, reservationId }: Reservation,
+): Promise<Reservation | undefined> {
   await lockAccounts(tx, [userId]);
   const [before] = await loadReservations(tx, [reservationId]);
-  if (before === undefined) throw new Error("a reservation has vanished, although none is ever deleted");
+  if (before === undefined) return undefined;
   const now = deps.clock.now();
   const current = asOf(before, now);
   const after = current.state === "held" ? releasedOf(current) : current;

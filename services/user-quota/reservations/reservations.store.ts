@@ -131,6 +131,22 @@ export async function foldOverdueOf(tx: Connection, userIds: readonly string[], 
     from freed where accounts.user_id = freed.user_id`);
 }
 
+/**
+ * Deletes reservations that ended before `cutoff`, the longest ended first, and returns how many. They need no lock of
+ * their account: an ended reservation holds nothing and never changes again.
+ */
+export async function deleteEnded(db: Connection, cutoff: Temporal.Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(sql.unsafe`
+    delete from user_quota.reservations
+    where reservation_id = any(array(
+      select reservation_id from user_quota.reservations
+      where closed_at is not null and closed_at < ${instant(cutoff)}
+      order by closed_at
+      limit ${limit}
+    ))`);
+  return rowCount;
+}
+
 const countRow = z.strictObject({ living: z.bigint() });
 
 /** The reservations that hold something, first to expire first, and how many there are in all. */

@@ -1,16 +1,26 @@
 import { runAsLeader } from "#platform/leadership/leadership.ts";
 import { lockAccounts } from "../accounts/accounts.store.ts";
 import type { Deps } from "../deps.ts";
-import { foldOverdueOf, usersWithOverdue } from "./reservations.store.ts";
+import { deleteEnded, foldOverdueOf, usersWithOverdue } from "./reservations.store.ts";
 
 /** Accounts per transaction: their locks are held together. */
 const BATCH = 200;
+/** Ended reservations per statement. */
+const PURGE_BATCH = 1_000;
+
+export interface SweeperOptions {
+  readonly intervalMs: number;
+  /** How long an ended reservation, and with it its idempotency key, is remembered. */
+  readonly retentionMs: number;
+  readonly signal: AbortSignal;
+}
 
 /**
- * Folds out reservations whose time is over and that nobody came across, in one process at a time. Only hygiene: whoever
- * reads or changes an account reckons without overdue reservations anyway. Never throws; ends with the signal.
+ * Folds out reservations whose time is over and that nobody came across, and deletes those that ended long ago, in one
+ * process at a time. Only hygiene: whoever reads or changes an account reckons without overdue reservations anyway.
+ * Never throws; ends with the signal.
  */
-export function startSweeper(deps: Deps, options: { intervalMs: number; signal: AbortSignal }): Promise<void> {
+export function startSweeper(deps: Deps, options: SweeperOptions): Promise<void> {
   return runAsLeader({
     pool: deps.pool,
     schema: "user_quota",
@@ -20,8 +30,9 @@ export function startSweeper(deps: Deps, options: { intervalMs: number; signal: 
     signal: options.signal,
     work: async (lease) => {
       while (lease.isHeld() && !lease.signal.aborted) {
-        const isDone = (await sweepOnce(deps)) < BATCH;
-        if (isDone) await deps.clock.sleep(options.intervalMs * (0.75 + Math.random() / 2), lease.signal);
+        const isSwept = (await sweepOnce(deps)) < BATCH;
+        const isPurged = (await purgeOnce(deps, options.retentionMs)) < PURGE_BATCH;
+        if (isSwept && isPurged) await deps.clock.sleep(options.intervalMs * (0.75 + Math.random() / 2), lease.signal);
       }
     },
   });
@@ -37,4 +48,9 @@ export async function sweepOnce(deps: Pick<Deps, "pool" | "clock">): Promise<num
     await foldOverdueOf(tx, userIds, now);
   });
   return userIds.length;
+}
+
+/** Deletes one batch of reservations whose end is longer ago than the retention, and returns how many. */
+export function purgeOnce(deps: Pick<Deps, "pool" | "clock">, retentionMs: number): Promise<number> {
+  return deleteEnded(deps.pool, deps.clock.now().subtract({ milliseconds: retentionMs }), PURGE_BATCH);
 }

@@ -616,7 +616,8 @@ export const UserQuotaService: GenService<{
    * Atomic: checked against the limit and held in one step under the account's lock; used and reserved bytes together
    * never pass the limit by a reservation, however many callers race.
    * Retry: safe by idempotency_key, which is scoped by client and user_id. The same key with the same size returns the
-   * same reservation while it is HELD. Refusals are not remembered: the same key may be tried again.
+   * same reservation while it is HELD. Refusals are not remembered: the same key may be tried again. A key is remembered
+   * until its reservation ended RESERVATION_RETENTION ago (30 days by default); later it makes a new reservation.
    * Reasons: QUOTA_EXCEEDED, ACCOUNT_NOT_FOUND, ACCOUNT_CLOSED, ACCOUNT_INACTIVE, RESERVATION_CLOSED (the key's
    * reservation is not HELD any more), IDEMPOTENCY_KEY_REUSED (the key came with another size).
    *
