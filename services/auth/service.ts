@@ -6,6 +6,7 @@ import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats } from "#platform/nats/connect.ts";
+import { streamSettingsOf } from "#platform/nats/stream-settings.ts";
 import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
@@ -42,7 +43,15 @@ export async function startAuth(
   });
   stack.defer(() => pool.end());
   await requireSchema(pool, "auth");
-  const nats = stack.use(await connectNats({ url: config.NATS_URL.reveal(), name: "auth", log, signal }));
+  const nats = stack.use(
+    await connectNats({
+      url: config.NATS_URL.reveal(),
+      name: "auth",
+      streamSettings: streamSettingsOf(config),
+      log,
+      signal,
+    }),
+  );
   const outbox = createOutbox("auth");
   const revocations = createRevocations(clock);
   const deps = await createDeps(config, { pool, outbox, clock, log, metrics, revocations });

@@ -9,6 +9,7 @@ import { type RunningService, serveService } from "#platform/lifecycle/serve-ser
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
+import { streamSettingsOf } from "#platform/nats/stream-settings.ts";
 import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
@@ -60,7 +61,15 @@ export async function startNodeRegistry(
   const pool = await openServicePool(config, log, metrics, signal);
   stack.defer(() => pool.end());
   await requireSchema(pool, SCHEMA);
-  const nats = stack.use(await connectNats({ url: config.NATS_URL.reveal(), name: "node-registry", log, signal }));
+  const nats = stack.use(
+    await connectNats({
+      url: config.NATS_URL.reveal(),
+      name: "node-registry",
+      streamSettings: streamSettingsOf(config),
+      log,
+      signal,
+    }),
+  );
   const outbox = createOutbox(SCHEMA);
   // Workers run until the stack is disposed and not until the caller's signal, which comes before the calls have ended.
   const ended = new AbortController();

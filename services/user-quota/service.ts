@@ -9,6 +9,7 @@ import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
+import { streamSettingsOf } from "#platform/nats/stream-settings.ts";
 import { databaseService } from "#platform/ops/database-service.ts";
 import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
@@ -46,7 +47,15 @@ export async function startUserQuota(
   const pool = await openServicePool(config, log, metrics, signal);
   stack.defer(() => pool.end());
   await requireSchema(pool, SCHEMA);
-  const nats = stack.use(await connectNats({ url: config.NATS_URL.reveal(), name: "user-quota", log, signal }));
+  const nats = stack.use(
+    await connectNats({
+      url: config.NATS_URL.reveal(),
+      name: "user-quota",
+      streamSettings: streamSettingsOf(config),
+      log,
+      signal,
+    }),
+  );
   const registry = stack.use(registryClient(config, clock));
   const defaultQuotaBytes = BigInt(config.DEFAULT_STORAGE_QUOTA_BYTES);
   const deps: Deps = { pool, outbox: createOutbox(SCHEMA), clock, log, metrics, registry, defaultQuotaBytes };
@@ -77,7 +86,11 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
   const ended = new AbortController();
   const shared = { ...deps, schema: SCHEMA, nats, signal: ended.signal } as const;
   const loops = [
-    startSweeper(deps, { intervalMs: config.RESERVATION_SWEEP_INTERVAL, signal: ended.signal }),
+    startSweeper(deps, {
+      intervalMs: config.RESERVATION_SWEEP_INTERVAL,
+      retentionMs: config.RESERVATION_RETENTION,
+      signal: ended.signal,
+    }),
     startSampler(deps, {
       intervalMs: config.RECONCILE_INTERVAL,
       sampleSize: config.RECONCILE_SAMPLE_SIZE,

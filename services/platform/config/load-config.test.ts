@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import type { z } from "zod";
 import { ConfigError, loadConfig } from "./load-config.ts";
 import { serviceConfigShape } from "./service-config.ts";
-import { base64Key, duration, flag, httpUrl, integer, natsUrl, port, secret, stringList } from "./types.ts";
+import { base64Key, duration, flag, httpUrl, integer, natsUrl, port, secret, sizes, stringList } from "./types.ts";
 
 function problemsOf(shape: z.ZodRawShape, env: NodeJS.ProcessEnv): readonly string[] {
   try {
@@ -28,6 +28,19 @@ test.each([
 
 test.each(["15", "s", "-1s", "1 s", "1w", "1e3s", "Infinity"])("the duration %s is refused", (text) => {
   expect(problemsOf({ TTL: duration() }, { TTL: text })[0]).toContain("TTL must be a duration");
+});
+
+test("sizes belong to known names, each once and of a least size", () => {
+  const shape = { SIZES: sizes(["A", "B"], { min: 10 }) };
+  expect(loadConfig(shape, { SIZES: "B=10, A=8589934592" })).toEqual({
+    SIZES: new Map([
+      ["B", 10],
+      ["A", 8_589_934_592],
+    ]),
+  });
+  for (const wrong of ["C=10", "A=9", "A=10,A=11", "A", "A=10=11", "A=1e3", "A=-10", ","]) {
+    expect(problemsOf(shape, { SIZES: wrong })[0], wrong).toContain("SIZES must be NAME=bytes");
+  }
 });
 
 test("every problem is reported at once, each with its variable, and no secret is quoted", () => {

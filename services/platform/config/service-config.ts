@@ -1,3 +1,4 @@
+import { streamNames } from "#platform/nats/stream-settings.ts";
 import { firstOf } from "./load-config.ts";
 import { DatabaseUrl } from "./secret.ts";
 import {
@@ -10,6 +11,7 @@ import {
   natsUrl,
   port,
   secret,
+  sizes,
   text,
 } from "./types.ts";
 
@@ -44,6 +46,10 @@ export function serviceConfigShape(service: ServiceName) {
     TRUSTED_PROXY_COUNT: integer({ min: 0, max: 10 }).default(0),
     ...databaseConfigShape(service),
     NATS_URL: natsUrl(),
+    /** Sizes at which streams refuse new events, such as `CHUNKS=17179869184,USERS=2147483648`: raised, never lowered. */
+    NATS_STREAM_MAX_BYTES: sizes(streamNames, { min: 1_048_576 }).optional(),
+    /** Copies of each stream in a cluster; raised, never lowered. */
+    NATS_STREAM_REPLICAS: integer({ min: 1, max: 5 }).optional(),
     AUTH_URL: httpUrl().default("http://127.0.0.1:7101"),
     USER_QUOTA_URL: httpUrl().default("http://127.0.0.1:7102"),
     NODE_REGISTRY_URL: httpUrl().default("http://127.0.0.1:7103"),

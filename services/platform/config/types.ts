@@ -87,6 +87,22 @@ export function base64Key(bytes: number) {
   return parsed(`${bytes} bytes in base64 (openssl rand -base64 ${bytes})`, parse, false);
 }
 
+/** `NAME=bytes` of known names, comma separated. */
+export function sizes<const T extends string>(names: readonly T[], { min }: { min: number }) {
+  const rule = `NAME=bytes, comma separated, with the names ${names.join(", ")} and at least ${min} bytes each`;
+  return parsed(rule, (value) => {
+    const bytes = new Map<T, number>();
+    for (const item of value.split(",")) {
+      const [word, number = "", ...more] = item.split("=").map((part) => part.trim());
+      const name = names.find((known) => known === word);
+      if (name === undefined || more.length > 0 || bytes.has(name) || !/^\d{1,15}$/.test(number)) return undefined;
+      if (Number(number) < min) return undefined;
+      bytes.set(name, Number(number));
+    }
+    return bytes;
+  });
+}
+
 /** Comma separated; blanks around the items and empty items are dropped. */
 export function stringList() {
   return required().transform((value) =>

@@ -9,6 +9,7 @@ import {
 } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
+import type { StreamName, StreamSettings } from "./stream-settings.ts";
 
 /** Bytes published without an answer that may be under way at once; above it `publish` refuses instead of buffering. */
 const MAX_UNFLUSHED_BYTES = 32 * 1024 * 1024;
@@ -16,6 +17,8 @@ const MAX_UNFLUSHED_BYTES = 32 * 1024 * 1024;
 /** The process's one connection to NATS. It reconnects for ever, so nobody has to open another. */
 export interface Nats extends AsyncDisposable {
   readonly connection: NatsConnection;
+  /** What the operator set about a stream, for whoever makes it. */
+  readonly streamSettings: (stream: StreamName) => StreamSettings;
   /** False while the server is away. */
   isConnected(): boolean;
   /** Calls back after every reconnect; the answer ends it. */
@@ -41,6 +44,8 @@ export interface NatsOptions {
    */
   inboxPrefix?: string;
   clock?: Clock;
+  /** Default: nothing is set. */
+  streamSettings?: (stream: StreamName) => StreamSettings;
   /** Ends the wait for the first connection, which otherwise lasts until the server is there. */
   signal?: AbortSignal;
 }
@@ -58,6 +63,7 @@ export async function connectNats(options: NatsOptions): Promise<Nats> {
   const window = unflushedWindow(connection);
   return {
     connection,
+    streamSettings: options.streamSettings ?? (() => ({})),
     newInbox: () => createInbox(settings.inboxPrefix),
     isConnected: () => connected && !connection.isClosed(),
     onReconnect: (listener) => {

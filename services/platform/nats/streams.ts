@@ -10,13 +10,14 @@ import {
 } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "./connect.ts";
+import { raisedLimits, type StreamName, type StreamSettings } from "./stream-settings.ts";
 
 const MINUTE = 60_000;
 const DAY = 24 * 60 * MINUTE;
 const MiB = 1024 * 1024;
 const GiB = 1024 * MiB;
 
-export type StreamName = "USERS" | "QUOTAS" | "NODES" | "CHUNKS" | "NODE_HEARTBEATS" | "DEAD_LETTERS";
+export type { StreamName, StreamSettings } from "./stream-settings.ts";
 
 interface StreamDefinition {
   readonly subjects: readonly string[];
@@ -50,12 +51,6 @@ export const streamDefinitions: Readonly<Record<StreamName, StreamDefinition>> =
   },
   DEAD_LETTERS: { subjects: ["decentrastore.dead.>"], maxBytes: GiB, special: { max_age: nanos(30 * DAY) } },
 };
-
-export interface StreamSettings {
-  maxBytes?: number;
-  /** Three in a cluster; one on a single server. */
-  replicas?: number;
-}
 
 export function streamConfig(
   name: StreamName,
@@ -115,8 +110,9 @@ export function isStreamMissing(error: unknown): boolean {
 }
 
 /**
- * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have
- * tuned, and gets the subjects that it lacks, which a newer version brings.
+ * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have tuned,
+ * unless the settings ask for more, and gets the subjects that it lacks, which a newer version brings. `settings` go
+ * before those of the connection.
  */
 export async function ensureStream(
   nats: Nats,
@@ -125,16 +121,42 @@ export async function ensureStream(
   log: Logger,
 ): Promise<{ info: StreamInfo; isNew: boolean }> {
   const { streams } = await nats.connection.jetstreamManager({ checkAPI: false });
+  const wanted = { ...nats.streamSettings(name), ...settings };
   try {
-    const info = await streams.info(name);
-    const missing = streamDefinitions[name].subjects.filter((subject) => !info.config.subjects.includes(subject));
-    if (missing.length === 0) return { info, isNew: false };
-    log.info({ stream: name, subjects: missing }, "the stream gets further subjects");
-    return { info: await streams.update(name, { subjects: [...info.config.subjects, ...missing] }), isNew: false };
+    return { info: await adjustStream(streams, await streams.info(name), name, wanted, log), isNew: false };
   } catch (error) {
     if (!isStreamMissing(error)) throw error;
   }
-  return await makeStream(streams, streamConfig(name, settings), log);
+  return await makeStream(streams, streamConfig(name, wanted), log);
+}
+
+/** A raise that the server refuses, such as replicas without a cluster, is warned of: the stream works as it is. */
+async function adjustStream(
+  streams: StreamAPI,
+  info: StreamInfo,
+  name: StreamName,
+  wanted: StreamSettings,
+  log: Logger,
+): Promise<StreamInfo> {
+  let current = info;
+  const missing = streamDefinitions[name].subjects.filter((subject) => !info.config.subjects.includes(subject));
+  if (missing.length > 0) {
+    log.info({ stream: name, subjects: missing }, "the stream gets further subjects");
+    current = await streams.update(name, { subjects: [...info.config.subjects, ...missing] });
+  }
+  const { raised, lower } = raisedLimits(info.config, wanted);
+  if (Object.keys(lower).length > 0) {
+    log.warn({ stream: name, settings: lower }, "a stream's limits are never lowered by a service, it stays as it is");
+  }
+  if (Object.keys(raised).length === 0) return current;
+  try {
+    current = await streams.update(name, raised);
+    log.info({ stream: name, ...raised }, "raised the stream's limits");
+  } catch (error) {
+    if (jetStreamErrorCode(error) === undefined) throw error;
+    log.warn({ err: error, stream: name, ...raised }, "NATS refuses to raise the stream's limits");
+  }
+  return current;
 }
 
 async function makeStream(

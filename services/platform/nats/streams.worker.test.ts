@@ -2,6 +2,7 @@ import { expect, test } from "vitest";
 import { createTestLogger } from "../testing/test-database.ts";
 import { startTestNats } from "../testing/test-nats.ts";
 import { connectNats } from "./connect.ts";
+import type { StreamSettings } from "./stream-settings.ts";
 import { ensureStream, streamConfig, streamDefinitions, streamOf, subjectMatches } from "./streams.ts";
 
 const log = createTestLogger();
@@ -23,6 +24,26 @@ test("a stream that is there keeps its limits and gets the subjects that it lack
   const { info } = await ensureStream(nats, "CHUNKS", {}, log);
   expect(info.config.max_bytes).toBe(1_000_000);
   expect(info.config.subjects).toEqual(["decentrastore.chunk.>", "decentrastore.upload.>"]);
+});
+
+test("a stream that is there is raised to what the operator set, and never lowered", async () => {
+  await using broker = await startTestNats({ jetstream: { max_file_store: 300 * 1024 * 1024 } });
+  const connect = async (settings: StreamSettings) =>
+    await connectNats({ url: broker.url("auth"), name: "auth", log, streamSettings: () => settings });
+  const MiB = 1_048_576;
+  await using first = await connect({ maxBytes: 10 * MiB });
+  const made = await ensureStream(first, "USERS", {}, log);
+  expect(made).toMatchObject({ isNew: true, info: { config: { max_bytes: 10 * MiB, num_replicas: 1 } } });
+  await using lower = await connect({ maxBytes: 5 * MiB });
+  expect((await ensureStream(lower, "USERS", {}, log)).info.config.max_bytes).toBe(10 * MiB);
+  await using higher = await connect({ maxBytes: 20 * MiB });
+  const { info, isNew } = await ensureStream(higher, "USERS", {}, log);
+  expect(isNew).toBe(false);
+  expect(info.config).toMatchObject({ ...made.info.config, max_bytes: 20 * MiB });
+  expect(info.created).toBe(made.info.created);
+  // More than the disk has: the server refuses, and the stream goes on as it is.
+  await using tooMuch = await connect({ maxBytes: 1_024 * MiB });
+  expect((await ensureStream(tooMuch, "USERS", {}, log)).info.config.max_bytes).toBe(20 * MiB);
 });
 
 test("the server takes every definition as it is meant, and heartbeats keep the last one of each node", async () => {
