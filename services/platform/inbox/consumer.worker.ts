@@ -1,5 +1,6 @@
 import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
 import { isStreamMissing } from "#platform/nats/streams.ts";
+import { backgroundOf } from "#platform/postgres/pool.ts";
 import { type ConsumerMetrics, createConsumerMetrics } from "./consumer-metrics.ts";
 import type { ConsumerOptions } from "./consumer-options.ts";
 import { runConsumerSession } from "./consumer-session.ts";
@@ -17,7 +18,8 @@ export type { ReceivedEvent } from "./received-event.ts";
  * later or vanish: the durable is then made again, and the inbox drops what was applied before.
  * Disposing finishes the batch under way; after a SIGKILL the next process goes on from the acknowledged floor.
  */
-export function startConsumer(options: ConsumerOptions): AsyncDisposable {
+export function startConsumer(given: ConsumerOptions): AsyncDisposable {
+  const options = { ...given, pool: backgroundOf(given.pool) };
   const stop = new AbortController();
   const metrics = createConsumerMetrics(options.metrics);
   const leaseName = `consumer ${options.durable}`;

@@ -1,6 +1,6 @@
 import type { Logger } from "#platform/log/logger.ts";
 import { isDatabaseDown } from "#platform/postgres/errors.ts";
-import type { Pool } from "#platform/postgres/pool.ts";
+import { backgroundOf, type Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { holderName, isCertainlyDead } from "./holder.ts";
 import { acquireLease, holderOfLease, releaseLease, renewLease } from "./leases.store.ts";
@@ -35,7 +35,9 @@ export interface LeadershipOptions {
  * by checking the epoch in the statement or transaction that writes (`assertLeader`). A database that is away costs the
  * leadership only when the lease expires meanwhile. Returns when `signal` aborted and the work has ended; never throws.
  */
-export async function runAsLeader(options: LeadershipOptions): Promise<void> {
+export async function runAsLeader(given: LeadershipOptions): Promise<void> {
+  // No number of calls may keep a lease from being renewed.
+  const options = { ...given, pool: backgroundOf(given.pool) };
   const { clock, log, signal, name } = options;
   const ttlMs = options.ttlMs ?? 10_000;
   const holder = holderName();

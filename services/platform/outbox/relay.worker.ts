@@ -1,4 +1,5 @@
 import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
+import { backgroundOf } from "#platform/postgres/pool.ts";
 import { RELAY_LEASE } from "./relay.store.ts";
 import { createRelayMetrics, type RelayMetrics } from "./relay-metrics.ts";
 import type { RelayOptions } from "./relay-options.ts";
@@ -15,7 +16,8 @@ export type { RelayOptions } from "./relay-options.ts";
  * fails stops until it went through, while others go on. A full stream leaves events in the outbox; a lost stream is
  * made again and gets what the outbox holds. Disposing publishes nothing more, waits for what is in flight and marks it.
  */
-export function startRelay(options: RelayOptions): AsyncDisposable {
+export function startRelay(given: RelayOptions): AsyncDisposable {
+  const options = { ...given, pool: backgroundOf(given.pool) };
   const stop = new AbortController();
   const metrics = createRelayMetrics(options.metrics);
   const running = runAsLeader({

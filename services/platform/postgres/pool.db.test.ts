@@ -5,7 +5,7 @@ import { createMetrics } from "../ops/metrics.ts";
 import { createTestDatabase } from "../testing/test-database.ts";
 import { connectClient } from "./client.ts";
 import { isStatementTimeout, PoolExhaustedError, RowShapeError, uniqueViolationOf } from "./errors.ts";
-import type { PoolOptions } from "./pool.ts";
+import { backgroundOf, type PoolOptions } from "./pool.ts";
 import { byteaArray, bytes, hexBytes, instant, instantArray, int8Array, sql, zBytes, zInstant, zInt8 } from "./sql.ts";
 
 test("values come back as they went in: microseconds, 64 bits, bytes, arrays", async () => {
@@ -159,4 +159,27 @@ test("statements are logged with their duration and without values: all, slow on
   expect(await linesWith({ logQueries: "slow", slowQueryMs: 0 })).toContain('"msg":"slow query"');
   expect(await linesWith({ logQueries: "off" })).toBe("");
   expect(all + slow).not.toContain("opensesame");
+});
+
+test("calls that wait for a connection leave background work its share", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth", { poolSize: 2, maxOverflow: 8, waitMs: 60_000 });
+  const one = sql.type(z.strictObject({ n: z.number() }))`select 1 as n`;
+  const release = Promise.withResolvers<void>();
+  let running = 0;
+  const calls = Array.from({ length: 30 }, () =>
+    pool.transaction(async (tx) => {
+      running += 1;
+      await tx.one(one);
+      await release.promise;
+    }),
+  );
+  const background = backgroundOf(pool);
+  await Promise.all([1, 2, 3, 4].map(() => background.transaction((tx) => tx.one(one))));
+  await expect.poll(() => running, { timeout: 30_000 }).toBe(8);
+  expect(await background.one(one)).toEqual({ n: 1 });
+  expect(running).toBe(8);
+  release.resolve();
+  await Promise.all(calls);
+  expect(backgroundOf(background)).toBe(background);
 });

@@ -16,7 +16,7 @@ import { setupErrorOf } from "./setup-errors.ts";
 import { typeParsers } from "./type-parsers.ts";
 import { type ConnectionTarget, parseDatabaseUrl } from "./url.ts";
 
-export type Pool = DatabasePool;
+export type Pool = DatabasePool & { readonly background?: DatabasePool };
 export type Transaction = DatabaseTransactionConnection;
 /** What a store function takes first: a pool or a transaction. */
 export type Connection = CommonQueryMethods;
@@ -62,25 +62,42 @@ export async function openPool(options: PoolOptions): Promise<Pool> {
   const { poolSize = 10, maxOverflow = 20 } = options;
   const counters: { metrics?: PoolMetrics } = {};
   const pool = await retryWhileAway(options, () => createSlonikPool(options, target, assumeRole, counters));
-  const gate = createGate({
-    size: poolSize + maxOverflow,
-    maxWaiting: 20 * (poolSize + maxOverflow),
-    // Longer than the patience with a server that restarts, so that those who wait hear what is the matter.
-    waitMs: options.waitMs ?? 5_000,
-    onWaited: (seconds) => counters.metrics?.waited(seconds),
-    onHeld: (seconds) => counters.metrics?.held(seconds),
-    onRefused: () => counters.metrics?.refused(),
-  });
+  const gateOf = (size: number) =>
+    createGate({
+      size,
+      maxWaiting: 20 * size,
+      // Longer than the patience with a server that restarts, so that those who wait hear what is the matter.
+      waitMs: options.waitMs ?? 5_000,
+      onWaited: (seconds) => counters.metrics?.waited(seconds),
+      onHeld: (seconds) => counters.metrics?.held(seconds),
+      onRefused: () => counters.metrics?.refused(),
+    });
+  const share = backgroundShare(poolSize + maxOverflow);
+  const gates = [gateOf(poolSize + maxOverflow - share), ...(share > 0 ? [gateOf(share)] : [])] as const;
   if (options.metrics !== undefined) {
     counters.metrics = createPoolMetrics(options.metrics, {
       size: () => openConnections(pool),
-      inUse: gate.inUse,
-      waiting: gate.waiting,
+      inUse: () => gates.reduce((sum, gate) => sum + gate.inUse(), 0),
+      waiting: () => gates.reduce((sum, gate) => sum + gate.waiting(), 0),
     });
   }
   // Slonik repeats here what the failing call throws; without a listener it would end the process.
   pool.on("error", () => {});
-  return bound(pool, gate);
+  const [calls, background] = gates;
+  return Object.assign(bound(pool, calls), background === undefined ? {} : { background: bound(pool, background) });
+}
+
+/** Connections that calls leave to background work: a fifth, six at most, and none of a pool too small to divide. */
+function backgroundShare(size: number): number {
+  return size < 10 ? 0 : Math.min(6, Math.floor(size / 5));
+}
+
+/**
+ * The same pool through the share that calls cannot take: for leases, the relay and consumers, which must go on however
+ * many calls wait for a connection. It is part of the pool's size, so the server needs no more connections for it.
+ */
+export function backgroundOf(pool: Pool): Pool {
+  return pool.background ?? pool;
 }
 
 function openConnections(pool: DatabasePool): number {
