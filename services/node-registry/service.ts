@@ -88,7 +88,8 @@ export async function startNodeRegistry(
   const chunkRooms = await startRooms({ deps, nats, proofRooms }, parts, stack, ended.signal);
   const identity = { authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER };
   const verifier = parts.verifier ?? stack.use(await startVerifier({ ...identity, nats, clock, log, metrics, signal }));
-  const running = await serveRooms({ deps, nats, chunkRooms, proofRooms, directory, verifier, parts }, stack);
+  const rooms = { deps, nats, chunkRooms, proofRooms, directory, verifier, parts, ended };
+  const running = await serveRooms(rooms, stack);
   const rest = stack.move();
   return { addresses: running.addresses, [Symbol.asyncDispose]: () => rest.disposeAsync() };
 }
@@ -157,6 +158,7 @@ interface Rooms {
   readonly directory: Directory;
   readonly verifier: TokenVerifier;
   readonly parts: NodeRegistryParts;
+  readonly ended: AbortController;
 }
 
 /** The upper rooms and the ports. What is put on the stack later is stopped earlier. */
@@ -204,6 +206,8 @@ async function serveRooms(rooms: Rooms, stack: AsyncDisposableStack): Promise<Ru
       limits: { maxMessageBytes: MAX_EDGE_MESSAGE_BYTES },
     },
   });
+  // As soon as the calls have ended all workers stop at the same time: one after the other their last rounds add up.
+  stack.defer(() => rooms.ended.abort());
   stack.use(running);
   stack.use(
     startEdgeUpkeep({ ...authoritiesDeps, ...edgeDeps }, rooms.parts.rotation ?? rotationTimes, certificates, (next) =>

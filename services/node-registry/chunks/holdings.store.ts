@@ -1,3 +1,4 @@
+import type { FragmentSqlToken } from "slonik";
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import { instant, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
@@ -43,9 +44,14 @@ export function collectHoldingChanges(): HoldingChanges {
   };
 }
 
-const zAvailability = z.strictObject({ node_id: zInt8, is_available: z.boolean(), walked_to: z.string().nullable() });
+/** How a node's replicas count, as a row. */
+export const zAvailability = z.strictObject({
+  node_id: zInt8,
+  is_available: z.boolean(),
+  walked_to: z.string().nullable(),
+});
 
-function toAvailabilities(rows: readonly z.infer<typeof zAvailability>[]): Availabilities {
+export function toAvailabilities(rows: readonly z.infer<typeof zAvailability>[]): Availabilities {
   return new Map(rows.map((row) => [row.node_id, { isAvailable: row.is_available, walkedTo: row.walked_to }]));
 }
 
@@ -59,38 +65,46 @@ export async function changeHoldings(
   changes: HoldingChanges,
   now: Temporal.Instant,
 ): Promise<Availabilities> {
-  const sorted = changes.sorted();
-  if (sorted.length === 0) return new Map();
+  if (changes.sorted().length === 0) return new Map();
   const rows = await tx.any(sql.prepared("change_holdings", zAvailability)`
-    with locked as materialized (
+    with ${changingHoldings(changes, now, sql.fragment`true`)}
+    select node_id, is_available, walked_to from changed_holdings`);
+  return toAvailabilities(rows);
+}
+
+/** The same as a part of a larger statement; `after` is true once everything is locked that comes before. */
+export function changingHoldings(changes: HoldingChanges, now: Temporal.Instant, after: FragmentSqlToken) {
+  const sorted = changes.sorted();
+  return sql.fragment`locked_holdings as materialized (
       select h.node_id
       from unnest(${int8Array(sorted.map((change) => change.nodeRowId))}) as asked (node_id)
       join node_registry.node_holdings h on h.node_id = asked.node_id
+      where ${after}
       order by h.node_id
       for no key update of h
-    )
-    update node_registry.node_holdings h
-    set assigned_chunks = h.assigned_chunks + change.assigned_chunks,
-      assigned_bytes = h.assigned_bytes + change.assigned_bytes,
-      confirmed_chunks = h.confirmed_chunks + change.confirmed_chunks,
-      confirmed_bytes = h.confirmed_bytes + change.confirmed_bytes,
-      digest = mod(h.digest + change.digest, 18446744073709551616),
-      digest_changed_at = case when change.digest = 0 then h.digest_changed_at else ${instant(now)} end,
-      pending_deletions = h.pending_deletions + change.pending_deletions
-    from unnest(
-      ${int8Array(sorted.map((change) => change.nodeRowId))},
-      ${int8Array(sorted.map((change) => change.assignedChunks))},
-      ${int8Array(sorted.map((change) => change.assignedBytes))},
-      ${int8Array(sorted.map((change) => change.confirmedChunks))},
-      ${int8Array(sorted.map((change) => change.confirmedBytes))},
-      ${textArray(sorted.map((change) => BigInt.asUintN(64, change.digest).toString()))}::numeric[],
-      ${int8Array(sorted.map((change) => change.pendingDeletions))}
-    ) as change (
-      node_id, assigned_chunks, assigned_bytes, confirmed_chunks, confirmed_bytes, digest, pending_deletions)
-    join locked on locked.node_id = change.node_id
-    where h.node_id = change.node_id
-    returning h.node_id, h.is_available, encode(h.walked_to, 'hex') as walked_to`);
-  return toAvailabilities(rows);
+    ), changed_holdings as (
+      update node_registry.node_holdings h
+      set assigned_chunks = h.assigned_chunks + change.assigned_chunks,
+        assigned_bytes = h.assigned_bytes + change.assigned_bytes,
+        confirmed_chunks = h.confirmed_chunks + change.confirmed_chunks,
+        confirmed_bytes = h.confirmed_bytes + change.confirmed_bytes,
+        digest = mod(h.digest + change.digest, 18446744073709551616),
+        digest_changed_at = case when change.digest = 0 then h.digest_changed_at else ${instant(now)} end,
+        pending_deletions = h.pending_deletions + change.pending_deletions
+      from unnest(
+        ${int8Array(sorted.map((change) => change.nodeRowId))},
+        ${int8Array(sorted.map((change) => change.assignedChunks))},
+        ${int8Array(sorted.map((change) => change.assignedBytes))},
+        ${int8Array(sorted.map((change) => change.confirmedChunks))},
+        ${int8Array(sorted.map((change) => change.confirmedBytes))},
+        ${textArray(sorted.map((change) => BigInt.asUintN(64, change.digest).toString()))}::numeric[],
+        ${int8Array(sorted.map((change) => change.pendingDeletions))}
+      ) as change (
+        node_id, assigned_chunks, assigned_bytes, confirmed_chunks, confirmed_bytes, digest, pending_deletions)
+      join locked_holdings on locked_holdings.node_id = change.node_id
+      where h.node_id = change.node_id
+      returning h.node_id, h.is_available, encode(h.walked_to, 'hex') as walked_to
+    )`;
 }
 
 /** Rows for nodes that have none, so that `changeHoldings` can be used. Locks no row that exists. */

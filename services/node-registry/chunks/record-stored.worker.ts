@@ -6,7 +6,7 @@ import { digestTermOf } from "./chunk-digest.ts";
 import { chunkConfirmed } from "./chunk-stored.event.ts";
 import { lockChunks, saveProgress } from "./chunks.store.ts";
 import { sortedHashes } from "./hashes.ts";
-import { changeHoldings, collectHoldingChanges } from "./holdings.store.ts";
+import { collectHoldingChanges } from "./holdings.store.ts";
 import { confirmAssigned, confirmLost, readPairs } from "./replicas.store.ts";
 import {
   type Confirmation,
@@ -18,10 +18,9 @@ import {
   type StoredOutcome,
   type StoredReport,
 } from "./report-outcomes.ts";
+import { settleConfirmations } from "./settlement.store.ts";
 import { saveHealth } from "./under-replicated.store.ts";
 import { uploadCompleted } from "./upload-ended.event.ts";
-import { advanceUploads } from "./uploads.store.ts";
-import { addUsage, foldUsage } from "./user-usage.store.ts";
 
 /** A report with the name that its event gives the node. */
 export interface NamedReport extends StoredReport {
@@ -45,20 +44,15 @@ export async function recordStored(
   if (confirmations.length === 0) return outcomes;
 
   const reached = confirmations.filter((confirmation) => confirmation.reachedQuorum);
-  const completed = await advanceUploads(
+  await confirmLost(tx, confirmations.filter((confirmation) => confirmation.wasLost).map(toPair), now);
+  const { availabilities, completed } = await settleConfirmations(
     tx,
-    reached.map(({ chunk }) => chunk),
+    { reached: reached.map(({ chunk }) => chunk), holdings: holdingsOf(confirmations) },
     now,
   );
-  await confirmLost(tx, confirmations.filter((confirmation) => confirmation.wasLost).map(toPair), now);
-  const availabilities = await changeHoldings(tx, holdingsOf(confirmations), now);
   const latest = latestOf(confirmations, availabilities);
   await saveProgress(tx, latest, now);
   await saveHealth(tx, healthOf(latest), now);
-  await addUsage(
-    tx,
-    foldUsage(reached.map(({ chunk }) => ({ userId: chunk.ownerId, bytes: chunk.sizeBytes, chunks: 1n }))),
-  );
   const names = new Map(reports.map((report) => [report.nodeRowId, report.nodeId]));
   const events: OutboxEvent[] = confirmations.map((confirmation) =>
     chunkConfirmed(deps.clock, confirmation, names.get(confirmation.nodeRowId) ?? ""),

@@ -23,23 +23,21 @@ export async function saveHealth(
 ): Promise<void> {
   const short = health.filter((chunk) => chunk.isStored && chunk.liveReplicas < chunk.wantedReplicas);
   const whole = health.filter((chunk) => !chunk.isStored || chunk.liveReplicas >= chunk.wantedReplicas);
-  if (short.length > 0) {
-    await tx.query(sql.prepared("list_short_chunks", zVoid)`
-      insert into node_registry.under_replicated_chunks (chunk_hash, live_replicas, wanted_replicas, since)
-      select chunk_hash, live_replicas, wanted_replicas, ${instant(now)}
-      from unnest(
-        ${hashArray(short.map((chunk) => chunk.chunkHash))},
-        ${int4Array(short.map((chunk) => chunk.liveReplicas))},
-        ${int4Array(short.map((chunk) => chunk.wantedReplicas))}
-      ) as short (chunk_hash, live_replicas, wanted_replicas)
-      on conflict (chunk_hash) do update
-      set live_replicas = excluded.live_replicas, wanted_replicas = excluded.wanted_replicas`);
-  }
-  if (whole.length > 0) {
-    await tx.query(sql.prepared("unlist_whole_chunks", zVoid)`
+  if (health.length === 0) return;
+  await tx.query(sql.prepared("save_health", zVoid)`
+    with whole as (
       delete from node_registry.under_replicated_chunks
-      where chunk_hash = any(${hashArray(whole.map((chunk) => chunk.chunkHash))})`);
-  }
+      where chunk_hash = any(${hashArray(whole.map((chunk) => chunk.chunkHash))})
+    )
+    insert into node_registry.under_replicated_chunks (chunk_hash, live_replicas, wanted_replicas, since)
+    select chunk_hash, live_replicas, wanted_replicas, ${instant(now)}
+    from unnest(
+      ${hashArray(short.map((chunk) => chunk.chunkHash))},
+      ${int4Array(short.map((chunk) => chunk.liveReplicas))},
+      ${int4Array(short.map((chunk) => chunk.wantedReplicas))}
+    ) as short (chunk_hash, live_replicas, wanted_replicas)
+    on conflict (chunk_hash) do update
+    set live_replicas = excluded.live_replicas, wanted_replicas = excluded.wanted_replicas`);
 }
 
 const zUnderReplicated = z.strictObject({

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int8Array, sql, uuidArray, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
+import { instant, sql, uuidArray, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 
 export const zUploadState = z.enum(["reserving", "failed", "open", "completed", "expired"]);
@@ -44,6 +43,12 @@ export async function findUpload(db: Connection, uploadId: string): Promise<Uplo
   return row ?? undefined;
 }
 
+export async function readUploads(db: Connection, uploadIds: readonly string[]): Promise<readonly UploadRow[]> {
+  if (uploadIds.length === 0) return [];
+  return db.any(sql.type(zUpload)`
+    select ${columns} from node_registry.uploads u where u.upload_id = any(${uuidArray(uploadIds)}) order by u.upload_id`);
+}
+
 /** Sorted, locked until commit. Chunks must be locked before, except for an upload that is only being placed. */
 export async function lockUploads(tx: Transaction, uploadIds: readonly string[]): Promise<UploadRow[]> {
   if (uploadIds.length === 0) return [];
@@ -54,50 +59,6 @@ export async function lockUploads(tx: Transaction, uploadIds: readonly string[])
     order by u.upload_id
     for no key update`);
   return [...rows];
-}
-
-/** A chunk that has reached its quorum, and the upload that pays for it. */
-export interface SettledChunk {
-  readonly chunkHash: string;
-  readonly payingUploadId: string;
-  readonly sizeBytes: bigint;
-}
-
-/**
- * Counts the chunks in every OPEN upload that uses them, since none waits for them any more; one of them pays. Where
- * nothing remains the upload is complete: answers those that this very statement completed. The chunks must be locked.
- */
-export async function advanceUploads(
-  tx: Transaction,
-  chunks: readonly SettledChunk[],
-  now: Temporal.Instant,
-): Promise<readonly UploadRow[]> {
-  if (chunks.length === 0) return [];
-  const rows = await tx.any(sql.prepared("advance_uploads", zUpload)`
-    with made as materialized (
-      select r.upload_id, count(*) as settled_chunks,
-        count(*) filter (where r.upload_id = settled.paying_upload_id) as charged_chunks,
-        coalesce(sum(settled.size_bytes) filter (where r.upload_id = settled.paying_upload_id), 0) as charged_bytes
-      from unnest(
-        ${hashArray(chunks.map((chunk) => chunk.chunkHash))},
-        ${uuidArray(chunks.map((chunk) => chunk.payingUploadId))},
-        ${int8Array(chunks.map((chunk) => chunk.sizeBytes))}
-      ) as settled (chunk_hash, paying_upload_id, size_bytes)
-      join node_registry.upload_chunks r on r.chunk_hash = settled.chunk_hash
-      group by r.upload_id
-    ), locked as materialized (
-      select upload_id from node_registry.uploads
-      where upload_id in (select upload_id from made) and state = 'open'
-      order by upload_id
-      for no key update
-    )
-    update node_registry.uploads u
-    set ${countedDown(now)}
-    from made
-    join locked on locked.upload_id = made.upload_id
-    where u.upload_id = made.upload_id and u.state = 'open'
-    returning ${columns}`);
-  return rows.filter((row) => row.state === "completed");
 }
 
 /** An OPEN upload no longer waits for chunks that were taken from it. Answers it where that completed it. */
@@ -116,7 +77,8 @@ export async function dropFromUpload(
   return row?.state === "completed" ? row : undefined;
 }
 
-function countedDown(now: Temporal.Instant) {
+/** What `made` (settled and charged chunks, charged bytes) changes about an OPEN upload: at 0 it is complete. */
+export function countedDown(now: Temporal.Instant) {
   return sql.fragment`
     remaining_chunks = u.remaining_chunks - made.settled_chunks,
     charged_chunks = u.charged_chunks + made.charged_chunks,

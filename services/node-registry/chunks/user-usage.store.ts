@@ -51,23 +51,6 @@ export async function changeUsage(tx: Transaction, changes: readonly UsageChange
     where u.user_id = change.user_id`);
 }
 
-/** The same for charges only. */
-export async function addUsage(tx: Transaction, charges: readonly UsageChange[]): Promise<void> {
-  if (charges.length === 0) return;
-  await tx.query(sql.prepared("add_usage", zVoid)`
-    insert into node_registry.user_usage as u (user_id, charged_bytes, charged_chunks)
-    select user_id, bytes, chunks
-    from unnest(
-      ${uuidArray(charges.map((charge) => charge.userId))},
-      ${int8Array(charges.map((charge) => charge.bytes))},
-      ${int8Array(charges.map((charge) => charge.chunks))}
-    ) as charge (user_id, bytes, chunks)
-    order by user_id
-    on conflict (user_id) do update
-    set charged_bytes = u.charged_bytes + excluded.charged_bytes,
-      charged_chunks = u.charged_chunks + excluded.charged_chunks`);
-}
-
 const zUsage = z.strictObject({ charged_bytes: zInt8, charged_chunks: zInt8 });
 
 /**

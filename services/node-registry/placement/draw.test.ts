@@ -39,8 +39,8 @@ function candidate(index: number, traits: Partial<PlacementCandidate> = {}): Pla
   };
 }
 
-function poolsOf(nodes: readonly PlacementCandidate[], assignedBytesOf: (rowId: bigint) => number = () => 0): Pools {
-  return buildPools(buildRoster(nodes), assignedBytesOf, 1);
+function poolsOf(nodes: readonly PlacementCandidate[], assignedBytes: ReadonlyMap<number, number> = new Map()): Pools {
+  return buildPools(buildRoster(nodes), assignedBytes, 1);
 }
 
 /** Weights of the established nodes by row id. */
@@ -112,7 +112,7 @@ test("the formula: 0.4 free share + 0.3 reputation + 0.2 responsiveness + 0.1 di
     candidate(1, { peerNetwork: "10.9.9.0/24", region: "same" }),
     candidate(2, { peerNetwork: "10.9.9.0/24", region: "same" }),
   ];
-  const weights = weightsOf(poolsOf(nodes, (rowId) => (rowId === 0n ? 25 * GB : 0)));
+  const weights = weightsOf(poolsOf(nodes, new Map([[0, 25 * GB]])));
   expect(weights.get(0n)).toBeCloseTo(0.4 * 0.25 + 0.3 * 0.8 + 0.2 * 0.6 + 0.1 * 1);
   expect(weights.get(1n)).toBeCloseTo(0.4 + 0.3 + 0.2 + 0.1 * (1 - (1 + 1) / 4));
 });

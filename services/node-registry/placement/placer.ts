@@ -50,7 +50,7 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
   const { view, clock, random } = deps;
   let assigned: Map<number, number> = new Map();
   const assignedBytesOf = (rowId: bigint) => assigned.get(Number(rowId)) ?? 0;
-  const pools = createPoolCache({ view, clock, assignedBytesOf });
+  const pools = createPoolCache({ view, clock, assignedBytes: () => assigned });
 
   function place(requests: readonly PlaceRequest[]): Placement | undefined {
     const given = new Map<number, number>();
@@ -64,7 +64,8 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
       let drawn = drawNodes(current, toDrawRequest(current.roster, request, takenBy), random);
       if (drawn === undefined && rebuilds < MAX_REBUILDS_PER_CALL) {
         rebuilds += 1;
-        current = buildPools(pools.roster(), takenBy, sizeBytes);
+        const taken = [...given].map(([rowId, bytes]) => [rowId, bytes + (assigned.get(rowId) ?? 0)] as const);
+        current = buildPools(pools.roster(), new Map([...assigned, ...taken]), sizeBytes);
         drawn = drawNodes(current, toDrawRequest(current.roster, request, takenBy), random);
       }
       if (drawn === undefined && !request.isOptional) return undefined;
@@ -101,9 +102,9 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
 function createPoolCache(deps: {
   readonly view: NetworkView;
   readonly clock: Clock;
-  readonly assignedBytesOf: (rowId: bigint) => number;
+  readonly assignedBytes: () => ReadonlyMap<number, number>;
 }) {
-  const { view, clock, assignedBytesOf } = deps;
+  const { view, clock, assignedBytes } = deps;
   const cache: { roster: Roster | undefined; pools: Pools | undefined; builtAtMs: number } = {
     roster: undefined,
     pools: undefined,
@@ -119,7 +120,7 @@ function createPoolCache(deps: {
     current: (): Pools => {
       const maxAgeMs = Math.min(MAX_POOL_AGE_MS, view.candidates().length * POOL_AGE_MS_PER_NODE);
       if (cache.pools === undefined || clock.monotonicMs() - cache.builtAtMs > maxAgeMs) {
-        cache.pools = buildPools(roster(), assignedBytesOf, 1);
+        cache.pools = buildPools(roster(), assignedBytes(), 1);
         cache.builtAtMs = clock.monotonicMs();
       }
       return cache.pools;
