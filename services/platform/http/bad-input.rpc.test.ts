@@ -1,9 +1,13 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
+import { connect as connectHttp2 } from "node:http2";
 import { connect as connectTcp } from "node:net";
 import { gzipSync } from "node:zlib";
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { z } from "zod";
 import { AuthService, LoginRequestSchema } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
+import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { startTestService, type TestService } from "#platform/testing/test-service.ts";
 
@@ -12,11 +16,15 @@ const PATIENCE = { timeout: 20_000 };
 
 const path = "/decentrastore.auth.v1.AuthService/Login";
 const MIB = 1024 * 1024;
+const jsonHeaders = { "content-type": "application/json" };
 
+const echo = implementPartly(AuthService, { login: ({ username }) => ({ user: { username } }) });
 let running: TestService;
 beforeAll(async () => {
-  const echo = implementPartly(AuthService, { login: ({ username }) => ({ user: { username } }) });
-  running = await startTestService({ services: [echo], httpLimits: { headersTimeoutMs: 300, requestTimeoutMs: 600 } });
+  running = await startTestService({
+    services: [echo],
+    httpLimits: { headersTimeoutMs: 300, requestTimeoutMs: 600 },
+  });
 });
 afterAll(() => running[Symbol.asyncDispose]());
 
@@ -30,6 +38,15 @@ async function post(body: string | Uint8Array<ArrayBuffer>, headers: Record<stri
   return { status: response.status, text, code: /"code":"(\w+)"/.exec(text)?.[1] };
 }
 
+/** The reason in a Connect error's body. */
+function reasonOf(text: string): string | undefined {
+  const { details = [] } = z.object({ details: z.array(zDetail).optional() }).parse(JSON.parse(text));
+  const info = details.find((detail) => detail.type === "google.rpc.ErrorInfo");
+  return info && fromBinary(ErrorInfoSchema, Buffer.from(info.value, "base64")).reason;
+}
+
+const zDetail = z.object({ type: z.string(), value: z.string() });
+
 describe("bodies of the Connect protocol", () => {
   test.each([
     ["no JSON", "{"],
@@ -38,7 +55,9 @@ describe("bodies of the Connect protocol", () => {
     ["an object for a string", '{"username":{}}'],
     ["an array", "[]"],
   ])("%s is INVALID_ARGUMENT", async (_name, body) => {
-    expect(await post(body)).toMatchObject({ status: 400, code: "invalid_argument" });
+    const refused = await post(body);
+    expect(refused).toMatchObject({ status: 400, code: "invalid_argument" });
+    expect(reasonOf(refused.text)).toBe("INVALID_FIELD");
     await expect.poll(() => running.lastCall(), PATIENCE).toMatchObject({ msg: "rpc", code: "INVALID_ARGUMENT" });
   });
 
@@ -70,6 +89,41 @@ describe("bodies of the Connect protocol", () => {
       expect(await post(new Uint8Array(bomb), headers)).toMatchObject({ code: "resource_exhausted" });
     }
     expect(process.memoryUsage().rss - before).toBeLessThan(100 * MIB);
+  });
+
+  test("a length that is only announced takes no memory", async () => {
+    const before = process.memoryUsage().external;
+    const head = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: ${4 * MIB}\r\n\r\n`;
+    const sockets = Array.from({ length: 100 }, () => connectTcp(Number(new URL(running.url).port), "127.0.0.1"));
+    await Promise.all(
+      sockets.map((socket) =>
+        once(
+          socket.on("error", () => {}),
+          "connect",
+        ),
+      ),
+    );
+    for (const socket of sockets) socket.write(`${head}{`);
+    // The last one was read when a later request is answered.
+    await post("{}");
+    expect(process.memoryUsage().external - before).toBeLessThan(100 * MIB);
+    for (const socket of sockets) socket.destroy();
+  });
+
+  test("bodies that are too large together are refused while small requests are served", async () => {
+    await using small = await startTestService({ services: [echo], httpLimits: { maxBodyBytes: 16 * MIB } });
+    const session = connectHttp2(small.url).on("error", () => {});
+    const statuses = new Set<unknown>();
+    for (let index = 0; index < 30; index += 1) {
+      const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/proto" });
+      stream.on("error", () => {}).on("response", (answer) => statuses.add(answer[":status"]));
+      stream.write(Buffer.alloc(MIB));
+    }
+    await expect.poll(() => [...statuses], PATIENCE).toEqual([429]);
+    expect(small.lastCall()).toMatchObject({ code: "RESOURCE_EXHAUSTED" });
+    const honest = await fetch(small.url + path, { method: "POST", body: "{}", headers: jsonHeaders });
+    expect(honest.status).toBe(200);
+    session.destroy();
   });
 
   test("an unknown compression and a content type that is none of ours are refused", async () => {

@@ -1,4 +1,6 @@
+import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter, createContextValues, type MethodImplSpec } from "@connectrpc/connect";
+import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
   type connectNodeAdapter,
   universalRequestFromNodeRequest,
@@ -7,6 +9,7 @@ import {
 import type { Logger } from "#platform/log/logger.ts";
 import { peerKey } from "#platform/rpc/caller.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
+import { type BodyBudget, createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
@@ -18,6 +21,8 @@ export interface ConnectHandlerOptions {
   readonly services: readonly PolicedService[];
   readonly trustedProxyCount: number;
   readonly readMaxBytes: number;
+  /** For the bodies of all requests that are being read, together. */
+  readonly maxBodyBytes: number;
   readonly log: Logger;
   /** For paths that are no RPC. */
   readonly fallback: NodeHandler;
@@ -50,17 +55,38 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     const limits = { readMaxBytes: policed.readMaxBytes ?? options.readMaxBytes };
     for (const spec of Object.values(policed.spec.methods)) addRpc(router, spec, limits);
   }
+  const withinBudget = createBodyBudget(options.maxBodyBytes);
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response) => {
     const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return options.fallback(request, response);
     const contextValues = createContextValues().set(peerKey, () => peerOf(request, trustedProxyCount));
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
-    serveCall(handler, { ...universal, contextValues }, policedByName.get(handler.service.typeName))
+    forgetLength(universal.header, policedByName.get(handler.service.typeName)?.readMaxBytes ?? options.readMaxBytes);
+    // A stream of requests lasts as long as its client likes; its messages are bounded one by one.
+    const body = isOpenEnded(handler.method) ? universal.body : budgeted(universal.body, withinBudget);
+    serveCall(handler, { ...universal, body, contextValues }, policedByName.get(handler.service.typeName))
       .then((answer) => universalResponseToNodeResponse(answer, response))
       // The client is gone; the call itself has been logged by its policy.
       .catch((error: unknown) => log.debug({ err: error, rpc: handler.requestPath }, "an answer could not be written"));
   };
+}
+
+/**
+ * Connect allocates what Content-Length announces before the first byte of it has come: memory for an attacker who sends
+ * nothing but headers. Without the header it takes what comes, up to the same limit; a length above the limit stays, to
+ * be refused at once.
+ */
+function forgetLength(header: Headers, readMaxBytes: number): void {
+  if (Number(header.get("content-length")) <= readMaxBytes) header.delete("content-length");
+}
+
+function budgeted(body: UniversalServerRequest["body"], within: BodyBudget): UniversalServerRequest["body"] {
+  return typeof body === "object" && body !== null && Symbol.asyncIterator in body ? within(body) : body;
+}
+
+function isOpenEnded({ methodKind }: DescMethod): boolean {
+  return methodKind === "client_streaming" || methodKind === "bidi_streaming";
 }
 
 function addRpc(router: ConnectRouter, spec: MethodImplSpec, limits: { readMaxBytes: number }): void {

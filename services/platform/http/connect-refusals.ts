@@ -11,7 +11,7 @@ import {
 import type { UniversalHandler, UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
 import { type Call, callOf } from "#platform/rpc/call.ts";
 import { toConnectError } from "#platform/rpc/details.ts";
-import { malformedRequest } from "#platform/rpc/errors.ts";
+import { malformedRequest, RpcError } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 
 /** Set on a request that is only made to have Connect write an error in its protocol. */
@@ -24,7 +24,8 @@ export function throwPreparedAnswer(context: HandlerContext): void {
 
 /**
  * Runs a call and looks at what Connect did by itself: requests that it refused although they were admitted are logged,
- * and where it says INTERNAL for bytes that are no such message, the client gets INVALID_ARGUMENT.
+ * where it says INTERNAL for bytes that are no such message, the client gets INVALID_ARGUMENT, and
+ * INVALID_ARGUMENT carries its reason.
  */
 export async function serveCall(
   handler: UniversalHandler,
@@ -35,15 +36,19 @@ export async function serveCall(
   const call = callOf(request.contextValues);
   if (call === undefined || (call.isStarted ? !call.isSuccess : call.isFinished)) return response;
   const error = errorOf(call);
-  if (call.isStarted || error.code !== Code.Internal) {
-    policed?.ended(call, error);
-    return response;
-  }
-  const malformed = malformedRequest(handler.method.input.typeName);
-  policed?.ended(call, malformed);
+  const refusal = call.isStarted ? undefined : refusalOf(error, handler.method.input);
+  policed?.ended(call, refusal ?? error);
+  if (refusal === undefined) return response;
   // A second run that ends at the gate: the library writes the answer, whichever of its protocols the client speaks.
-  const contextValues = createContextValues().set(answerKey, toConnectError(malformed));
+  const contextValues = createContextValues().set(answerKey, toConnectError(refusal));
   return handler({ ...request, body: noBody(), contextValues });
+}
+
+/** With the documented reason: Connect gives none to bytes, JSON or headers that it cannot read. */
+function refusalOf(error: ConnectError, input: DescMessage): RpcError | undefined {
+  if (error.code === Code.Internal) return malformedRequest(input.typeName);
+  if (error.code !== Code.InvalidArgument) return undefined;
+  return new RpcError({ code: error.code, reason: "INVALID_FIELD", message: error.rawMessage });
 }
 
 /** The same for the messages of a stream, which are read while the handler runs. */

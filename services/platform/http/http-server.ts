@@ -31,6 +31,8 @@ export interface HttpLimits {
   readonly keepAliveTimeoutMs: number;
   readonly maxConnections: number;
   readonly maxConcurrentStreams: number;
+  /** Of all request bodies that are being read, together. */
+  readonly maxBodyBytes: number;
   /** HTTP/2: pinged when idle for this long, destroyed when the answer stays away, sent off when unused for long. */
   readonly idleMs: number;
   readonly pingTimeoutMs: number;
@@ -44,6 +46,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   keepAliveTimeoutMs: 65_000,
   maxConnections: 20_000,
   maxConcurrentStreams: 256,
+  maxBodyBytes: 128 * 1024 * 1024,
   idleMs: 30_000,
   pingTimeoutMs: 20_000,
   unusedMs: 600_000,
@@ -65,6 +68,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     log: options.log,
     trustedProxyCount: options.trustedProxyCount ?? 0,
     readMaxBytes: options.readMaxBytes ?? READ_MAX_BYTES,
+    maxBodyBytes: limits.maxBodyBytes,
     fallback: notFound,
   });
   const handler = createDispatcher(options.routes ?? [], options.services, rpc);
