@@ -28,7 +28,7 @@ export interface ConsumerContext {
 export async function runConsumerSession(context: ConsumerContext): Promise<void> {
   const { options, doubt } = context;
   const { nats, clock, stream, durable, filterSubject, maxBatch = 1_000 } = options;
-  const capacity = maxBatch * 3;
+  const capacity = maxBatch * 2;
   const maxAckPending = capacity + MAX_PARKED + maxBatch;
   await attachDurable(nats, {
     ...{ stream, durable, maxAckPending },

@@ -3,7 +3,7 @@ import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import { instant, instantArray, int8Array, sql, uuidArray, zUuid, zVoid } from "#platform/postgres/sql.ts";
 import type { ReceivedEvent } from "./received-event.ts";
 
-const zInserted = z.strictObject({ is_leader: z.boolean(), event_ids: z.array(zUuid) });
+const zInserted = z.strictObject({ is_leader: z.boolean(), event_ids: z.array(zUuid).nullable() });
 
 export interface InboxConsumer {
   name: string;
@@ -29,6 +29,7 @@ export async function insertNew(
 ): Promise<ReadonlySet<string> | undefined> {
   // Sorted, so that two transactions with the same events cannot deadlock.
   const sorted = events.toSorted((a, b) => (a.eventId < b.eventId ? -1 : 1));
+  // Nearly always everything is new, which a null says.
   const { is_leader, event_ids } = await tx.one(sql.type(zInserted)`
     with leader as materialized (${leaderOf(schema, consumer)}), inserted as (
       insert into ${sql.identifier([schema, "inbox"])} (consumer, event_id, event_time)
@@ -41,8 +42,10 @@ export async function insertNew(
       on conflict do nothing
       returning event_id
     )
-    select exists (select from leader) as is_leader, array(select event_id from inserted) as event_ids`);
+    select exists (select from leader) as is_leader,
+      case when (select count(*) from inserted) < ${sorted.length} then array(select event_id from inserted) end as event_ids`);
   if (!is_leader) return undefined;
+  if (event_ids === null) return new Set(sorted.map((event) => event.eventId));
   const requeued = sorted.filter((event) => event.requeue?.consumer === consumer.name);
   return new Set([...event_ids, ...(await takeBack(tx, schema, consumer, requeued))]);
 }

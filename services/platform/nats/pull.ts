@@ -8,6 +8,11 @@ const HEARTBEAT_MS = 5_000;
 const ACK = new TextEncoder().encode("+ACK");
 const TERM = new TextEncoder().encode("+TERM");
 const IDLE_HEARTBEAT = 100;
+/**
+ * Messages per request. All of a large request arrive in one turn of the event loop, in which no answer of the database
+ * is seen: in portions, reading the next batch overlaps with writing the one before.
+ */
+const PORTION = 128;
 
 /** A message of a durable consumer, with what the subject of its acknowledgement tells. */
 export interface Delivery {
@@ -58,8 +63,10 @@ export function startPull<T>(options: PullOptions<T>): Pull<T> {
   let heardAt = clock.monotonicMs();
 
   const ask = () => {
-    const batch = capacity - asked - ready.length;
-    if (batch < 1 || (asked > 0 && batch < capacity / 4)) return;
+    if (asked > PORTION / 2) return;
+    const batch = Math.min(PORTION, capacity - asked - ready.length);
+    // Single messages are not worth a request each while others are under way or wait.
+    if (batch < 1 || (batch < PORTION / 2 && asked + ready.length > 0)) return;
     asked += batch;
     const request = { batch, expires: nanos(EXPIRES_MS), idle_heartbeat: nanos(HEARTBEAT_MS) };
     connection.publish(requestSubject, JSON.stringify(request), { reply: inbox });
@@ -93,6 +100,7 @@ export function startPull<T>(options: PullOptions<T>): Pull<T> {
       lastDelivery = numbers.deliverySequence;
       const { streamSequence, deliveries, pending } = numbers;
       ready.push(decode({ message, streamSequence, deliveries, pending }));
+      ask();
       onReady();
     },
   });
