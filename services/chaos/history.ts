@@ -119,6 +119,8 @@ export interface History {
   strangerAttempts: number;
   /** Calls by name and answer. */
   readonly calls: Map<string, number>;
+  /** Of acknowledged calls. */
+  readonly latencies: { readonly rpc: string; readonly atMs: number; readonly tookMs: number }[];
 }
 
 export function newHistory(): History {
@@ -143,5 +145,6 @@ export function newHistory(): History {
     strangerSuccesses: [],
     strangerAttempts: 0,
     calls: new Map(),
+    latencies: [],
   };
 }

@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from "commander";
 import { failoverDrill } from "./failover.ts";
 import { isHeld, reportOf } from "./report.ts";
 import { removeTraces, runChaos } from "./run.ts";
+import { soakWatch } from "./soak.ts";
 
 // `npm run chaos`: a whole system under load and faults; the exit code is the verdict.
 
@@ -24,6 +25,7 @@ const program = new Command("npm run chaos --")
   .option("--nodes <number>", "storage nodes", positive, 12)
   .option("--gateways <number>", "upload gateways", positive, 2)
   .option("--failover", "instead of the seed's faults: brokers and the primary database fail, others take over", false)
+  .option("--soak", "no faults: the load alone, in which memory, handles and latency have to stay flat", false)
   .option("--keep", "keep data and logs though everything held", false);
 const options = program.parse().opts<{
   seed?: number;
@@ -31,6 +33,7 @@ const options = program.parse().opts<{
   nodes: number;
   gateways: number;
   failover: boolean;
+  soak: boolean;
   keep: boolean;
 }>();
 
@@ -39,9 +42,11 @@ const startedAt = performance.now();
 const say = (line: string) => {
   process.stdout.write(`[${((performance.now() - startedAt) / 1000).toFixed(1).padStart(6)} s] ${line}\n`);
 };
-say(`npm run chaos -- --seed ${seed} --minutes ${options.minutes}${options.failover ? " --failover" : ""}`);
+say(
+  `npm run chaos -- --seed ${seed} --minutes ${options.minutes}${options.failover ? " --failover" : options.soak ? " --soak" : ""}`,
+);
 const { nodes, gateways } = options;
-const drill = options.failover ? failoverDrill(say) : {};
+const drill = options.failover ? failoverDrill(say) : options.soak ? soakWatch(say) : {};
 const result = await runChaos({ seed, durationMs: options.minutes * 60_000, nodes, gateways, say, ...drill });
 process.stdout.write(`\n${reportOf(result)}\n\n`);
 if (isHeld(result)) say(`everything held (seed ${seed})`);

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -9,6 +8,7 @@ import { applyFaults } from "./faults.ts";
 import { type History, newHistory } from "./history.ts";
 import { type Observed, observeDatabase } from "./observed.ts";
 import { type Plane, startPlane } from "./plane/plane.ts";
+import { residentMiB } from "./plane/process-tree.ts";
 import { type Random, randomFrom } from "./random.ts";
 import { allOnline, allReady, endFaults, eventually, finishWork, unsettled } from "./settle.ts";
 import { subscribe } from "./subscriber.ts";
@@ -185,14 +185,4 @@ async function observe(plane: Plane): Promise<Observed> {
       processNames.filter((name) => name !== "postgres").map((name) => [name, residentMiB(plane.pidOf(name))]),
     ),
   };
-}
-
-/** 0 where the system does not tell. */
-function residentMiB(pid: number): number {
-  try {
-    const kib = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-    return Math.round(Number(kib ?? 0) / 1_024);
-  } catch {
-    return 0;
-  }
 }

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { promisify } from "node:util";
 import { sendSignal } from "../../dev/start/processes.ts";
 
@@ -24,4 +25,23 @@ export async function pauseTree(pid: number): Promise<() => void> {
   return () => {
     for (const one of pids) sendSignal(one, "SIGCONT");
   };
+}
+
+/** 0 where the system does not tell. */
+export function residentMiB(pid: number): number {
+  try {
+    const kib = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
+    return Math.round(Number(kib ?? 0) / 1_024);
+  } catch {
+    return 0;
+  }
+}
+
+/** Open files and sockets; 0 where the system does not tell. */
+export function handlesOf(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/fd`).length;
+  } catch {
+    return 0;
+  }
 }

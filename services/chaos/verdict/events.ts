@@ -77,15 +77,14 @@ function changesWithoutEvent(history: History, { outbox, replicas }: Observed): 
     if (upload.release !== "acknowledged" || upload.placed !== "acknowledged") continue;
     for (const { chunkHash } of upload.chunks) once("ChunkReleased", chunkHash);
   }
-  const confirmedOf = countBy(history.confirmed, (replica) => replica.split(" ")[1] ?? "");
-  for (const [chunkHash, confirmed] of confirmedOf) {
-    const told = count.get(`ChunkStored ${chunkHash}`) ?? 0;
-    if (told < confirmed) problems.push(`ChunkStored of ${chunkHash}: ${told} events for ${confirmed} confirmations`);
-  }
-  const stored = countBy(replicas, (replica) => replica.split(" ")[1] ?? "");
-  for (const [chunkHash, replicaCount] of stored) {
-    const told = count.get(`ChunkStored ${chunkHash}`) ?? 0;
-    if (told < replicaCount) problems.push(`ChunkStored of ${chunkHash}: ${told} events for ${replicaCount} replicas`);
+  // A replica that repair asked for is told of as repaired, not as stored.
+  const told = (chunkHash: string) =>
+    (count.get(`ChunkStored ${chunkHash}`) ?? 0) + (count.get(`ChunkRepaired ${chunkHash}`) ?? 0);
+  const chunkOf = (replica: string) => replica.split(" ")[1] ?? "";
+  for (const [what, set] of [["confirmations", history.confirmed] as const, ["replicas", replicas] as const]) {
+    for (const [chunkHash, times] of countBy(set, chunkOf)) {
+      if (told(chunkHash) < times) problems.push(`chunk ${chunkHash}: ${told(chunkHash)} events for ${times} ${what}`);
+    }
   }
   return problems;
 }

@@ -31,10 +31,12 @@ const passing: ReadonlySet<string> = new Set([
 
 /** One call, and what its client knows of it afterwards. */
 export async function ask<T>(history: History, rpc: string, call: () => Promise<T>): Promise<Outcome<T>> {
+  const startedAt = performance.now();
   const outcome = await attempt(rpc, call);
   const name = `${rpc} ${outcome.answer}`;
   history.calls.set(name, (history.calls.get(name) ?? 0) + 1);
   if (outcome.answer !== "acknowledged") history.refusals.push(outcome.refusal);
+  else history.latencies.push({ rpc, atMs: Date.now(), tookMs: performance.now() - startedAt });
   return outcome;
 }
 

@@ -1,0 +1,42 @@
+import { serviceNames } from "./fault-plan.ts";
+import type { History } from "./history.ts";
+import type { Plane } from "./plane/plane.ts";
+import { handlesOf, residentMiB, treeOf } from "./plane/process-tree.ts";
+import type { ChaosOptions } from "./run.ts";
+import { growth, median, type Sample } from "./soak-verdict.ts";
+import { pause } from "./workload/ask.ts";
+
+/** No faults at all: the load goes on, and nothing may grow. */
+export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptions, "disturb">> {
+  return {
+    disturb: async (plane: Plane, history: History, durationMs: number) => {
+      const samples: Sample[] = [];
+      const startedAtMs = Date.now();
+      const everyMs = Math.max(1_000, durationMs / 200);
+      for (let atMs = 0; atMs < durationMs; atMs = Date.now() - startedAtMs) {
+        samples.push(...(await sampleAll(plane, atMs)));
+        await pause(everyMs, new AbortController().signal);
+      }
+      const latencies = history.latencies.map((one) => ({ ...one, atMs: one.atMs - startedAtMs }));
+      for (const [process, own] of Map.groupBy(samples, (sample) => sample.process)) {
+        const span = (of: (sample: Sample) => number) => `${Math.min(...own.map(of))} to ${Math.max(...own.map(of))}`;
+        say(`${process}: ${span((one) => one.residentMiB)} MiB, ${span((one) => one.handles)} handles`);
+      }
+      for (const [rpc, own] of Map.groupBy(latencies, (latency) => latency.rpc)) {
+        say(`${rpc}: ${own.length} calls, median ${median(own.map(({ tookMs }) => tookMs)).toFixed(1)} ms`);
+      }
+      return growth(samples, latencies, durationMs);
+    },
+  };
+}
+
+async function sampleAll(plane: Plane, atMs: number): Promise<Sample[]> {
+  const single = [...serviceNames, "nats" as const].map((process) => {
+    const pid = plane.pidOf(process);
+    return { atMs, process, pid, residentMiB: residentMiB(pid), handles: handlesOf(pid) };
+  });
+  // Of PostgreSQL the number of its processes tells: each connection is one.
+  const pid = plane.pidOf("postgres");
+  const connections = (await treeOf(pid)).length;
+  return [...single, { atMs, process: "postgres", pid, residentMiB: residentMiB(pid), handles: connections }];
+}
