@@ -13,7 +13,7 @@ const EVENTS = 40_000;
 
 await using registry = await createChunkBench();
 await seedNodes(registry.bare, 10_000);
-await seedReplicas(registry.bare, REPLICAS, 10_000);
+await seedReplicas(registry.bare, { replicas: REPLICAS, nodes: 10_000, overdueNodes: 0 });
 const rows = [
   await sizeOf(registry.bare, "node_registry.chunks"),
   await sizeOf(registry.bare, "node_registry.chunk_storage"),
