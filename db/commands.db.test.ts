@@ -84,3 +84,14 @@ test("bad input is answered with one line", async () => {
   expect(output).toContain("is not the manifest of a backup");
   expect(output).not.toMatch(/sesame|\n {4}at /);
 });
+
+test("whoever reads the output may stop reading: every command ends as it would, without a complaint", async () => {
+  await using db = await createTestDatabase();
+  const { PATH = "" } = process.env;
+  const env = { PATH, DECENTRASTORE_HOME: "/nowhere", DATABASE_URL: db.url() };
+  for (const command of ["status", "check", "stats", "explain", "migrate"]) {
+    const line = `{ "${process.execPath}" db/${command}.ts; echo "ended with $?" >&2; } | true`;
+    const { stderr } = await promisify(execFile)("sh", ["-c", line], { env });
+    expect([command, stderr]).toEqual([command, "ended with 0\n"]);
+  }
+});
