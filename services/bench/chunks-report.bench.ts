@@ -4,13 +4,14 @@ import pg from "pg";
 import { NodeService, ReportStoredChunksRequestSchema } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { seedUploads } from "./chunk-bench-kit.ts";
 import { loadUnary, openSessions, pause } from "./grpc-load.ts";
+import { isShort, measured } from "./measured.ts";
 import { cpuMicrosOf, createRegistryKit, median } from "./registry-kit.ts";
 
 // ReportStoredChunks with one hash a call, from 15 nodes over mutual TLS, each call a new confirmation: persisted with its
 // events before the answer, sharing transactions. Against a bare grpc-js echo of the same messages over the same kind of
 // connections. The goal is at least half of its speed.
 
-const ROUNDS = Number(process.env.BENCH_ROUNDS ?? 3);
+const ROUNDS = Number(process.env.BENCH_ROUNDS ?? (isShort ? 1 : 5));
 const PARALLEL = Number(process.env.BENCH_PARALLEL ?? 16);
 const NODES = 15;
 const UPLOADS = 75;
@@ -71,9 +72,30 @@ for (const { name } of contenders) {
     `${name}: ${Math.round(median(rates.get(name) ?? []))} a second, ${median(costs.get(name) ?? []).toFixed(0)} µs CPU\n`,
   );
 }
+await printStatements();
 process.stdout.write(`one confirmation a call: ${(ours / bare).toFixed(2)} of the bare echo (goal: at least 0.5)\n`);
 if ([...sent].some((count, node) => count > (messages[node]?.length ?? 0))) {
   process.stdout.write("some nodes ran out of chunks: the last calls confirmed nothing\n");
+}
+
+const [bareRates = [], ourRates = []] = contenders.map(({ name }) => rates.get(name) ?? []);
+measured(
+  "confirmOne",
+  ourRates.map((rate, round) => rate / (bareRates[round] ?? Number.NaN)),
+);
+
+/** Where the database's time went, with BENCH_STATEMENTS set. */
+async function printStatements(): Promise<void> {
+  if (process.env.BENCH_STATEMENTS === undefined) return;
+  const db = new pg.Client({ connectionString: kit.superuserUrl });
+  await db.connect();
+  const { rows } = await db.query(
+    `select calls, round(total_exec_time) as exec_ms, round(total_plan_time) as plan_ms, rows,
+       round(wal_bytes / 1024) as wal_kb, left(regexp_replace(query, '\\s+', ' ', 'g'), 110) as query
+     from pg_stat_statements order by total_exec_time + total_plan_time desc limit 25`,
+  );
+  await db.end();
+  for (const row of rows) process.stdout.write(`${Object.values(row).join("  ")}\n`);
 }
 
 function nextMessage(connection: number): Uint8Array {
@@ -109,6 +131,11 @@ async function seed(): Promise<Uint8Array[][]> {
         for (const member of members) reports[member]?.push(message);
       }
     }
+  }
+  if (process.env.BENCH_STATEMENTS !== undefined) {
+    await db.query("create extension if not exists pg_stat_statements");
+    await db.query("alter system set pg_stat_statements.track_planning = on");
+    await db.query("select pg_reload_conf(), pg_stat_statements_reset()");
   }
   await db.end();
   return reports;
