@@ -66,7 +66,7 @@ test("of 1,000 parallel reservations on two processes for the last megabyte exac
   const refused = outcomes.flatMap((outcome) => (outcome.status === "rejected" ? [outcome.reason] : []));
   expect(refused.every((error) => error instanceof ConnectError && error.code === Code.ResourceExhausted)).toBe(true);
   expect(await quotaOf(userId)).toMatchObject({ storageReservedBytes: 9n * MiB + 63n * size, storageUsedBytes: 0n });
-});
+}, 120_000);
 
 test("a refusal carries limit, used, reserved and asked bytes, and is not remembered", async () => {
   const userId = await fixture.account(100n);
