@@ -86,7 +86,6 @@ export async function finishWork(context: SettleContext): Promise<void> {
   });
   const users = history.users.filter(({ registered, deactivation }) => registered === "acknowledged" && !deactivation);
   await inParallel(4, users, async (user) => {
-    user.passwords = [...user.passwords];
     for (const password of user.passwords) {
       const login = () => context.clients.auth.login({ username: user.username, password });
       let outcome = await ask(history, "Login", login);

@@ -8,6 +8,7 @@ export interface LoadContext {
   readonly clients: Clients;
   readonly history: History;
   readonly nodes: ReadonlyMap<string, LoadNode>;
+  /** Not the seed's: which call comes next depends on what the last one was answered, and when. */
   readonly random: Random;
   /** Fires when the load ends; actors finish what they are at. */
   readonly signal: AbortSignal;
