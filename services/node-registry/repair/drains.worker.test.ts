@@ -113,10 +113,10 @@ test("a draining node that is being asked for a chunk keeps it until it has answ
   expect(fixture.chunks.deps.view.node(node.nodeId)?.reputationScore).toBe(1);
 });
 
-test("repair of what is missing goes before a drain, which leaves half of each node's budget to it", async () => {
+test("repair of what is missing goes before a drain, which leaves half of each node's budget to it and is not held up by busy nodes", async () => {
   await using fixture = await createProofFixture();
   await fixture.addNodes(4);
-  const { held } = await drained(fixture, 30);
+  const { node, held } = await drained(fixture, 16);
   const repair = repairOf(fixture.chunks);
   await repair.round();
   const before = Map.groupBy(repair.fetches(nodesOf(fixture)), (fetch) => fetch.nodeId);
@@ -128,4 +128,7 @@ test("repair of what is missing goes before a drain, which leaves half of each n
   await damaged.holders.at(-1)?.client.reportLostChunks({ chunkHashes: [damaged.chunkHash] });
   await repair.round();
   expect(repair.fetches(nodesOf(fixture)).map((fetch) => fetch.chunkHash)).toContain(damaged.chunkHash);
+  // Those that found every node busy only wait for their turn: without any time passing the drain comes to its end.
+  await liveOn(fixture, repair);
+  expect((await readHoldings(fixture.chunks.pool, node.rowId)).confirmed_chunks).toBe(0n);
 });

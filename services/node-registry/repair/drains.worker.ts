@@ -1,7 +1,7 @@
 import { moveOff } from "./move-off.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { readConfirmedOfNode, readPauses } from "./repairs.store.ts";
-import { type Started, startRepairs } from "./start-repairs.worker.ts";
+import { startRepairs } from "./start-repairs.worker.ts";
 
 const PAGE = 100;
 const PAGES_PER_ROUND = 10;
@@ -29,9 +29,9 @@ export interface DrainBudget {
 /**
  * Empties draining nodes, a portion of their chunks a round: copies what nodes that stay have too few of, from any node
  * that has it, and takes from the draining node what they have enough of. Repair of what is missing goes first: drains get
- * half of each budget. Answers chunks that could not be copied at the moment.
+ * half of each budget, and what finds no node is left to the next pass and not paused, which would hold up its repair.
  */
-export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: DrainBudget): Promise<string[]> {
+export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: DrainBudget): Promise<void> {
   const nowMs = deps.clock.monotonicMs();
   const draining = deps.view.candidates().filter(({ state }) => state === "draining");
   const isDraining = new Set(draining.map(({ rowId }) => rowId));
@@ -41,23 +41,20 @@ export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: D
   }
   const due = [...walk].filter(([, pass]) => pass.restUntilMs <= nowMs);
   const longestWaiting = due.sort(([, a], [, b]) => a.visitedAtMs - b.visitedAtMs).slice(0, PAGES_PER_ROUND);
-  const stuck: string[] = [];
   for (const [rowId, pass] of longestWaiting) {
     pass.visitedAtMs = nowMs;
     const hashes = await readConfirmedOfNode(deps.pool, rowId, PAGE, pass.after);
     const moved = await moveOff(deps, hashes);
     const copied = await copyFrom(deps, hashes, budget);
-    stuck.push(...copied.stuck);
-    pass.hasMoved ||= moved + copied.started.length > 0;
+    pass.hasMoved ||= moved + copied > 0;
     pass.after = hashes.at(-1) ?? "";
     if (hashes.length === PAGE) continue;
     const restMs = pass.hasMoved ? 0 : REST_MS;
     walk.set(rowId, { after: "", hasMoved: false, restUntilMs: nowMs + restMs, visitedAtMs: nowMs });
   }
-  return stuck;
 }
 
-async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: DrainBudget): Promise<Started> {
+async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: DrainBudget): Promise<number> {
   const pauses = budget.room <= 0 || hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);
   const now = deps.clock.now();
   const isPaused = (chunkHash: string) => {
@@ -66,10 +63,10 @@ async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: Dra
   };
   const some = hashes.filter((chunkHash) => !isPaused(chunkHash)).slice(0, Math.max(0, budget.room));
   const perNode = Math.ceil(deps.config.REPAIR_NODE_BUDGET / 2);
-  const result = await startRepairs(deps, some, budget.perNode, perNode);
-  for (const { nodeRowId } of result.started) {
+  const { started } = await startRepairs(deps, some, budget.perNode, perNode);
+  for (const { nodeRowId } of started) {
     budget.perNode.set(nodeRowId, (budget.perNode.get(nodeRowId) ?? 0) + 1);
   }
-  budget.room -= result.started.length;
-  return result;
+  budget.room -= started.length;
+  return started.length;
 }

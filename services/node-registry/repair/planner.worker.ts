@@ -83,10 +83,7 @@ export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
   const perNode = new Map<bigint, number>();
   for (const { nodeRowId } of open) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
   const room = await startUrgent(deps, walk, open, perNode);
-  await pause(
-    deps,
-    await emptyDraining(deps, walk.drains, { room: room - Math.floor(deps.config.REPAIR_MAX_OPEN / 2), perNode }),
-  );
+  await emptyDraining(deps, walk.drains, { room: room - Math.floor(deps.config.REPAIR_MAX_OPEN / 2), perNode });
   return isMore;
 }
 

@@ -53,11 +53,22 @@ export async function startRepairs(
     );
     const blocks = new Map(plans.map((plan) => [plan.chunk.chunkHash, plan.blockIndex]));
     await assign(deps, tx, started, blocks);
-    const without = chosen.filter(({ nodes }) => nodes.length === 0).map(({ plan }) => plan.chunk.chunkHash);
-    return { started, stuck: [...stuck, ...without] };
+    const without = chosen.filter(({ nodes }) => nodes.length === 0).map(({ plan }) => plan);
+    return { started, stuck: [...stuck, ...withoutTarget(deps, without, busyNodes)] };
   });
   for (const { nodeRowId, sizeBytes } of result.started) deps.placer.assigned(nodeRowId, Number(sizeBytes));
   return result;
+}
+
+/** Those that no node could take even if none were busy: the others only wait for their turn. */
+function withoutTarget(deps: RepairDeps, plans: readonly Plan[], busyNodes: readonly bigint[]): string[] {
+  const isBusy = new Set(busyNodes);
+  const idle = deps.placer.place(
+    plans.map(({ request }) => ({ ...request, barred: request.barred.filter((nodeRowId) => !isBusy.has(nodeRowId)) })),
+  );
+  return plans
+    .map(({ chunk }) => chunk.chunkHash)
+    .filter((chunkHash) => (idle?.nodes.get(chunkHash) ?? []).length === 0);
 }
 
 async function planRepairs(
