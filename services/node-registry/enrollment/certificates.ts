@@ -29,6 +29,8 @@ export interface Validity {
 export interface SigningAuthority {
   readonly certificateDer: Uint8Array;
   readonly certificatePem: string;
+  /** As its certificates name it. */
+  readonly subject: string;
   readonly privateKey: webcrypto.CryptoKey;
 }
 
@@ -99,7 +101,7 @@ async function issue(
   const certificate = await X509CertificateGenerator.create({
     ...dates,
     subject,
-    issuer: new X509Certificate(Buffer.from(authority.certificateDer)).subject,
+    issuer: authority.subject,
     publicKey,
     signingKey: authority.privateKey,
     signingAlgorithm: SIGNING,
@@ -171,7 +173,7 @@ export function authorityFingerprint(certificateDer: Uint8Array): string {
 
 function encoded(certificate: X509Certificate) {
   const certificateDer = new Uint8Array(certificate.rawData);
-  return { certificateDer, certificatePem: toPem("CERTIFICATE", certificateDer) };
+  return { certificateDer, certificatePem: toPem("CERTIFICATE", certificateDer), subject: certificate.subject };
 }
 
 function toPem(label: string, der: Uint8Array): string {

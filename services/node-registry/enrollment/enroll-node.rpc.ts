@@ -15,7 +15,7 @@ import { toProtoNode } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import { type CertificateRequest, issueNodeCertificate } from "./certificates.ts";
 import { checkedCertificateRequest } from "./checked-certificate-request.ts";
-import { enrollInTransaction } from "./enroll.worker.ts";
+import { enrollInTransaction, TokenSpentError } from "./enroll.worker.ts";
 import type { Enrollment } from "./enrolled-nodes.store.ts";
 import type { EnrollmentDeps } from "./enrollment-deps.ts";
 import { parseJoinToken } from "./join-token.ts";
@@ -37,12 +37,16 @@ export function enrollNode(deps: EnrollmentDeps): MethodImpl<typeof EnrollmentSe
       ttlMs: deps.config.NODE_CERTIFICATE_TTL,
     });
     const enrollment = enrollmentOf(deps, request, csr, certificate.expiresAt, authority.id);
-    const result = await deps.writes.run(() =>
-      transact(deps, async (tx) => {
-        const enrolled = await enrollInTransaction(deps, tx, token, enrollment);
-        return "refusal" in enrolled ? enrolled : { records: await recordNodeChanges(tx, [enrolled.rowId]) };
-      }),
-    );
+    const result = await deps.writes
+      .run(() =>
+        transact(deps, async (tx) => {
+          const enrolled = await enrollInTransaction(deps, tx, token, enrollment);
+          return "refusal" in enrolled ? enrolled : { records: await recordNodeChanges(tx, [enrolled.rowId]) };
+        }),
+      )
+      .catch((error: unknown) => {
+        throw error instanceof TokenSpentError ? tokenInvalid() : error;
+      });
     if ("refusal" in result) throw result.refusal === "token" ? tokenInvalid() : disqualified();
     const [record] = result.records.map((stored) => deps.view.put(stored));
     if (record === undefined) throw new Error("the node that was enrolled cannot be read");

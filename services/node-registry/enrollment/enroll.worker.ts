@@ -10,13 +10,20 @@ import {
   lockKnownNode,
   updateEnrolledNode,
 } from "./enrolled-nodes.store.ts";
-import { spendJoinToken } from "./join-tokens.store.ts";
+import { isJoinTokenUsable, spendJoinToken } from "./join-tokens.store.ts";
 
 export type Enrolled = { readonly rowId: bigint } | { readonly refusal: "token" | "disqualified" };
 
+/** The last use of a token went to somebody else between the look at it and the lock. */
+export class TokenSpentError extends Error {
+  override readonly name = "TokenSpentError";
+}
+
 /**
- * The token's use, the node and its event, in the caller's transaction. A refusal has written nothing, so it can be
- * returned out of the transaction. Call `recordNodeChanges` afterwards.
+ * The node, its event and the token's use, in the caller's transaction. A refusal has written nothing, so it can be
+ * returned out of the transaction; a TokenSpentError takes back what was. Call `recordNodeChanges` afterwards.
+ *
+ * A thousand nodes may join with one token: its row is locked last, so that they wait for each other only from there.
  */
 export async function enrollInTransaction(
   deps: { readonly outbox: Outbox; readonly clock: Clock },
@@ -26,7 +33,18 @@ export async function enrollInTransaction(
 ): Promise<Enrolled> {
   const known = await lockKnownNode(tx, enrollment.nodeId);
   if (known?.state === "disqualified") return { refusal: "disqualified" };
-  if (!(await spendJoinToken(tx, token, deps.clock.now()))) return { refusal: "token" };
+  if (!(await isJoinTokenUsable(tx, token, deps.clock.now()))) return { refusal: "token" };
+  const enrolled = await writeEnrollment(deps, tx, known, enrollment);
+  if (!(await spendJoinToken(tx, token, deps.clock.now()))) throw new TokenSpentError();
+  return enrolled;
+}
+
+async function writeEnrollment(
+  deps: { readonly outbox: Outbox; readonly clock: Clock },
+  tx: Transaction,
+  known: KnownNode | undefined,
+  enrollment: Enrollment,
+): Promise<{ readonly rowId: bigint }> {
   if (known !== undefined) return enrollAgain(deps, tx, known, enrollment);
   const rowId = await insertNode(tx, enrollment);
   if (rowId !== undefined) {
@@ -45,7 +63,7 @@ async function enrollAgain(
   tx: Transaction,
   known: KnownNode,
   enrollment: Enrollment,
-): Promise<Enrolled> {
+): Promise<{ readonly rowId: bigint }> {
   const eventVersion = await updateEnrolledNode(tx, known, enrollment);
   const state = known.state === "deregistered" ? "in_service" : known.state;
   const evidence = "enrolled again with a join token";
