@@ -36,6 +36,15 @@ export interface UploadRecord {
   isReported: boolean;
 }
 
+export interface ReservationRecord {
+  readonly userId: string;
+  readonly key: string;
+  readonly sizeBytes: bigint;
+  reservationId: string | undefined;
+  /** It was refused, or given back. */
+  isOver: boolean;
+}
+
 export interface Refusal {
   readonly rpc: string;
   readonly code: string;
@@ -96,6 +105,7 @@ export interface FailedLogin {
 export interface History {
   readonly users: UserRecord[];
   readonly uploads: UploadRecord[];
+  readonly reservations: ReservationRecord[];
   /** "node hash" of every report that was made, and of those that were acknowledged as stored. */
   readonly reported: Set<string>;
   readonly confirmed: Set<string>;
@@ -127,6 +137,7 @@ export function newHistory(): History {
   return {
     users: [],
     uploads: [],
+    reservations: [],
     reported: new Set(),
     confirmed: new Set(),
     falseConfirmations: [],

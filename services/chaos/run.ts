@@ -20,6 +20,7 @@ import { runGateway } from "./workload/gateway.ts";
 import type { LoadContext } from "./workload/load-context.ts";
 import { joinNode, type LoadNode } from "./workload/load-node.ts";
 import { runPeople } from "./workload/people.ts";
+import { runReserver } from "./workload/reserver.ts";
 import { runStranger } from "./workload/stranger.ts";
 
 export const LEASE_MS = 12_000;
@@ -121,6 +122,7 @@ async function startLoad(
   const actors = [
     runPeople(context),
     runCaretaker(context),
+    runReserver(context),
     runStranger(natsUrl, history, load.signal),
     ...Array.from({ length: options.gateways }, () => runGateway(context)),
   ];

@@ -8,12 +8,13 @@ import { ask, pause } from "./workload/ask.ts";
 import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
 import type { LoadContext } from "./workload/load-context.ts";
+import { endReservation } from "./workload/reserver.ts";
 
 type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
 
 const never = new AbortController().signal;
-/** A call of the settling is repeated until its answer is definite; the system is whole, so it soon is. */
-const patience = { tries: 60, pauseMs: 500, signal: never };
+/** For all calls of the settling together: a system that refuses to answer must not keep the run for ever. */
+const FINISH_MS = 300_000;
 
 /** Looks until it holds; answers what was still missing when the time was over. */
 export async function eventually(
@@ -70,6 +71,8 @@ export async function allOnline(plane: Plane, nodeIds: Iterable<string>): Promis
 /** Brings every call that was left unclear to a definite answer, and every upload to its end. */
 export async function finishWork(context: SettleContext): Promise<void> {
   const { history, nodes } = context;
+  // Each call is repeated until its answer is definite; the system is whole, so it soon is.
+  const patience = { tries: 60, pauseMs: 500, signal: AbortSignal.timeout(FINISH_MS) };
   for (const nodeId of nodes.keys()) await setState(context, nodeId, "in_service");
   const open = history.uploads.filter(
     ({ placed, isReported, release }) => placed !== "refused" && (!isReported || release === "unknown"),
@@ -77,19 +80,21 @@ export async function finishWork(context: SettleContext): Promise<void> {
   await inParallel(8, open, async (upload) => {
     if (upload.release === undefined) {
       // Nodes that were away may have been exchanged since: the placement as it is now counts.
-      for (let round = 0; round < 20 && !upload.isReported; round += 1) {
+      for (let round = 0; round < 20 && !upload.isReported && !patience.signal.aborted; round += 1) {
         const placed = await place(context, upload, patience);
         if (placed === undefined) return;
         await reportAll(context, upload, placed, patience);
       }
     } else if (upload.release === "unknown") await release(context, upload, patience);
   });
+  const held = history.reservations.filter(({ isOver }) => !isOver);
+  await inParallel(8, held, (reservation) => endReservation(context, reservation, patience));
   const users = history.users.filter(({ registered, deactivation }) => registered === "acknowledged" && !deactivation);
   await inParallel(4, users, async (user) => {
     for (const password of user.passwords) {
       const login = () => context.clients.auth.login({ username: user.username, password });
       let outcome = await ask(history, "Login", login);
-      for (let tries = 0; tries < 40 && outcome.answer === "unknown"; tries += 1) {
+      for (let tries = 0; tries < 40 && outcome.answer === "unknown" && !patience.signal.aborted; tries += 1) {
         await pause(500, never);
         outcome = await ask(history, "Login", login);
       }
