@@ -2,9 +2,12 @@ import { execFile } from "node:child_process";
 import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
 import { createTempFolder } from "#platform/testing/temp-folder.ts";
 import { createTestDatabase } from "#platform/testing/test-database.ts";
+
+// Each command is a process of its own, which takes its time on a busy machine.
+vi.setConfig({ testTimeout: 180_000 });
 
 interface Outcome {
   readonly code: number;

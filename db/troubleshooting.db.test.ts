@@ -206,7 +206,9 @@ async function provoke(cases: Readonly<Record<string, () => Promise<string>>>): 
   }
 }
 
-test("every trouble of the operators' page is provoked, and says what the page says", { timeout: 60_000 }, async () => {
+test("every trouble of the operators' page is provoked, and says what the page says", {
+  timeout: 180_000,
+}, async () => {
   await provoke(beforeMigration);
   await migrate({ url: server.url });
   await provoke(afterMigration);
