@@ -14,6 +14,6 @@ export function reportOf(result: ChaosResult): string {
     ...problems.slice(0, SHOWN).map((problem) => `         - ${problem}`),
     ...(problems.length > SHOWN ? [`         - and ${problems.length - SHOWN} more`] : []),
   ]);
-  const unrest = result.unrest.map((reason) => `BROKEN   the system did not come to rest: ${reason}`);
+  const unrest = result.unrest.map((reason) => `BROKEN * ${reason}`);
   return [...lines, ...unrest].join("\n");
 }

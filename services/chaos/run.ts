@@ -39,7 +39,7 @@ export interface ChaosOptions {
 
 export interface ChaosResult {
   readonly verdicts: readonly Verdict[];
-  /** Why the system did not come to rest, where it did not. */
+  /** What else was wrong: no rest after the faults, a failover that took too long, growth. */
   readonly unrest: readonly string[];
   /** Where logs and data are; kept where something was broken. */
   readonly folder: string;
@@ -171,7 +171,9 @@ async function comeToRest(plane: Plane, context: LoadContext, nodes: ReadonlyMap
   const offline = await eventually(90_000, () => allOnline(plane, nodes.keys()));
   await finishWork(context);
   const unrest = await eventually(120_000, () => unsettled(plane, context.history));
-  return [offline, unrest].flatMap((reason) => reason ?? []);
+  return [offline, unrest].flatMap((reason) =>
+    reason === undefined ? [] : [`the system does not come to rest: ${reason}`],
+  );
 }
 
 const deadLettersSchema = z.object({ state: z.object({ messages: z.number() }).optional() });
