@@ -1,5 +1,6 @@
 import { runAsLeader } from "#platform/leadership/leadership.ts";
 import { listUnderReplicated, type UrgencyCursor } from "../chunks/under-replicated.store.ts";
+import { countBeingSent } from "./being-sent.worker.ts";
 import { recordDepartures } from "./departures.worker.ts";
 import { type DrainWalk, emptyDraining } from "./drains.worker.ts";
 import { endRepairs, sortOutRepairs } from "./end-repairs.worker.ts";
@@ -111,7 +112,10 @@ async function startUrgent(
   return room;
 }
 
-/** The next page of the list, without what is paused or being repaired already. */
+/**
+ * The next page of the list, without what is paused, being repaired or being sent already: under load most of the list are
+ * chunks that reached their quorum a moment ago, whose locks belong to the reports that are still to come.
+ */
 async function nextNeedy(
   deps: RepairDeps,
   walk: Walk,
@@ -130,6 +134,11 @@ async function nextNeedy(
           chunkHash: last.chunk_hash,
         };
   const fetching = Map.groupBy(open, (repair) => repair.chunkHash);
+  const beingSent = await countBeingSent(
+    deps,
+    deps.pool,
+    rows.map((row) => row.chunk_hash),
+  );
   const needy = rows.filter((row) => {
     const chunk = {
       chunkHash: row.chunk_hash,
@@ -137,7 +146,8 @@ async function nextNeedy(
       confirmedReplicas: row.confirmed_replicas,
       wantedReplicas: row.wanted_replicas,
     };
-    return missingReplicas(chunk, fetching.get(row.chunk_hash)?.length ?? 0) > 0;
+    const sent = beingSent.get(row.chunk_hash) ?? 0;
+    return missingReplicas(chunk, fetching.get(row.chunk_hash)?.length ?? 0, sent) > 0;
   });
   const hashes = needy.map((row) => row.chunk_hash);
   const pauses = hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);

@@ -8,6 +8,7 @@ import { sortedHashes } from "../chunks/hashes.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
 import { insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
 import type { PlaceRequest } from "../placement/placer.ts";
+import { countBeingSent } from "./being-sent.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { insertRepairs, type Repair } from "./repairs.store.ts";
 import { missingReplicas } from "./urgency.ts";
@@ -80,6 +81,7 @@ async function planRepairs(
   const hashes = locked.map((chunk) => chunk.chunkHash);
   const replicas = Map.groupBy(await readReplicas(tx, hashes), (replica) => replica.chunkHash);
   const deletions = Map.groupBy(await readPendingDeletions(tx, hashes), (pair: Pair) => pair.chunkHash);
+  const beingSent = await countBeingSent(deps, tx, hashes);
   const plans: Plan[] = [];
   const stuck: string[] = [];
   for (const chunk of locked) {
@@ -90,7 +92,8 @@ async function planRepairs(
     const confirmedReplicas = known.filter(
       ({ state, nodeRowId }) => state === "confirmed" && deps.view.nodeByRowId(nodeRowId)?.state !== "draining",
     ).length;
-    const count = missingReplicas({ ...chunk, confirmedReplicas, liveReplicas: sources.length }, fetching);
+    const sent = beingSent.get(chunk.chunkHash) ?? 0;
+    const count = missingReplicas({ ...chunk, confirmedReplicas, liveReplicas: sources.length }, fetching, sent);
     if (count === 0) {
       if (sources.length === 0) stuck.push(chunk.chunkHash);
       continue;
