@@ -177,6 +177,15 @@ describe("raw HTTP/1", () => {
     expect(await exchange([request])).toMatch(/^HTTP\/1\.1 4/);
   });
 
+  test("a few requests on top of each other are answered, and more than any client sends end the connection", async () => {
+    const kept = goodRequest.replace("connection: close\r\n", "");
+    expect((await exchange([kept.repeat(9) + goodRequest])).match(/HTTP\/1\.1 200/g)).toHaveLength(10);
+    const answers = (await exchange([kept.repeat(1_000)])).match(/HTTP\/1\.1 200/g) ?? [];
+    expect(answers.length).toBeLessThan(1_000);
+    await expect.poll(() => running.lastCall(), PATIENCE).toBeDefined();
+    expect(running.lines.filter(({ msg }) => msg === "rpc").length).toBeLessThan(800);
+  });
+
   test("a request that comes byte by byte is served, also one that begins like HTTP/2", async () => {
     expect(await exchange([goodRequest.slice(0, 1), goodRequest.slice(1)])).toMatch(/^HTTP\/1\.1 200/);
     expect(await exchange(["P", "RI"])).toBe("");

@@ -28,25 +28,25 @@ function manualBody() {
 }
 
 test("the largest body is refused when all together are too large, also while it waits", async () => {
-  const within = createBodyBudget(10_000);
+  const within = createBodyBudget(100_000);
   const [slow, quick] = [manualBody(), manualBody()];
   const [slowReader, quickReader] = [within(slow), within(quick)].map((body) => body[Symbol.asyncIterator]());
-  slow.send(8_000);
+  slow.send(80_000);
   await slowReader?.next();
   const waiting = slowReader?.next();
-  quick.send(3_000);
-  expect((await quickReader?.next())?.value?.byteLength).toBe(3_000);
+  quick.send(30_000);
+  expect((await quickReader?.next())?.value?.byteLength).toBe(30_000);
   await expect(waiting).rejects.toThrow(ConnectError);
   await expect(slowReader?.next()).rejects.toThrow("too many large requests at once");
 });
 
 test("what was read, broken off or refused counts no longer", async () => {
-  const within = createBodyBudget(10_000);
+  const within = createBodyBudget(100_000);
   for (const leave of ["end", "return", "throw"] as const) {
     for (let round = 0; round < 3; round += 1) {
       const body = manualBody();
-      const reader = within(leave === "throw" ? failing(9_000) : body)[Symbol.asyncIterator]();
-      body.send(9_000);
+      const reader = within(leave === "throw" ? failing(90_000) : body)[Symbol.asyncIterator]();
+      body.send(90_000);
       expect((await reader.next()).done).toBe(false);
       body.end();
       if (leave === "return") await reader.return?.();
@@ -56,16 +56,24 @@ test("what was read, broken off or refused counts no longer", async () => {
   }
 });
 
-test("many tiny chunks count for more than their bytes", async () => {
-  const reader = createBodyBudget(10_000)(manyChunks(1_000))[Symbol.asyncIterator]();
-  const readAll = async () => {
-    while (!(await reader.next()).done);
-  };
-  await expect(readAll()).rejects.toThrow("too many large requests at once");
+async function readAll(body: AsyncIterable<Uint8Array>): Promise<number> {
+  let bytes = 0;
+  for await (const chunk of body) bytes += chunk.byteLength;
+  return bytes;
+}
+
+test("tiny chunks count for more than their bytes, and thousands of them are refused", async () => {
+  const within = createBodyBudget(1_000_000_000);
+  await expect(readAll(createBodyBudget(100_000)(manyChunks(1_000)))).rejects.toThrow(
+    "too many large requests at once",
+  );
+  await expect(readAll(within(manyChunks(2_000)))).rejects.toThrow("too many tiny pieces");
+  expect(await readAll(within(manyChunks(1_000)))).toBe(1_000);
+  expect(await readAll(within(manyChunks(5_000, 100)))).toBe(500_000);
 });
 
-async function* manyChunks(count: number) {
-  for (let index = 0; index < count; index += 1) yield new Uint8Array(1);
+async function* manyChunks(count: number, bytes = 1) {
+  for (let index = 0; index < count; index += 1) yield new Uint8Array(bytes);
 }
 
 async function* failing(bytes: number) {

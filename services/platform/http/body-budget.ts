@@ -6,7 +6,11 @@ const RETRY_AFTER_MS = 1_000;
 const CANDIDATES = 64;
 
 // What a chunk takes besides its bytes. A body that comes byte by byte would otherwise take a hundred times what is counted.
-const CHUNK_BYTES = 256;
+const CHUNK_BYTES = 1_024;
+
+// No transport of an honest client makes pieces of a few bytes by the thousand: each costs as much as a full one.
+const MANY_CHUNKS = 1_000;
+const TINY_CHUNK_BYTES = 64;
 
 /** Counts the bytes of one body as they come, and gives them on. */
 export type BodyBudget = (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
@@ -43,6 +47,7 @@ function largestOf(newest: CountedBody, open: ReadonlySet<CountedBody>): Counted
 
 class CountedBody implements AsyncIterator<Uint8Array, undefined> {
   bytes = 0;
+  #chunks = 0;
   readonly #inner: AsyncIterator<Uint8Array>;
   readonly #add: (own: CountedBody, bytes: number) => void;
   readonly #release: (own: CountedBody) => void;
@@ -59,10 +64,20 @@ class CountedBody implements AsyncIterator<Uint8Array, undefined> {
     this.#release = release;
   }
 
-  refuse(): void {
-    this.#refusal ??= toConnectError(overloaded("too many large requests at once, try again", RETRY_AFTER_MS));
+  refuse(message = "too many large requests at once, try again"): void {
+    this.#refusal ??= toConnectError(overloaded(message, RETRY_AFTER_MS));
     this.#release(this);
     this.#waiting?.(this.#refusal);
+  }
+
+  #take({ byteLength }: Uint8Array): void {
+    this.#chunks += 1;
+    this.#add(this, byteLength + CHUNK_BYTES);
+    const isTiny = this.bytes < this.#chunks * (CHUNK_BYTES + TINY_CHUNK_BYTES);
+    if (this.#chunks <= MANY_CHUNKS || !isTiny) return;
+    this.refuse("the request comes in too many tiny pieces");
+    // Lets go of the pieces that wait to be read; the connection ends with the time limit of its request.
+    this.#inner.return?.().catch(() => {});
   }
 
   next(): Promise<IteratorResult<Uint8Array, undefined>> {
@@ -72,7 +87,7 @@ class CountedBody implements AsyncIterator<Uint8Array, undefined> {
       this.#inner.next().then(
         (result) => {
           if (result.done === true) this.#release(this);
-          else if (this.#refusal === undefined) this.#add(this, result.value.byteLength + CHUNK_BYTES);
+          else if (this.#refusal === undefined) this.#take(result.value);
           if (this.#refusal !== undefined) reject(this.#refusal);
           else resolve(result);
         },

@@ -6,6 +6,7 @@ import type { PolicedService } from "#platform/rpc/policy.ts";
 import { type CloseOptions, closeWithin } from "./closing.ts";
 import { createConnectHandler } from "./connect-handler.ts";
 import { type SharedPort, shareOnePort } from "./one-port.ts";
+import { limitPipelining } from "./pipelining.ts";
 import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
 import { guardSessions } from "./session-guard.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
@@ -82,7 +83,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       keepAliveInitialDelay: 60_000,
       noDelay: true,
     },
-    handler,
+    limitPipelining(handler),
   );
   http1.maxConnections = limits.maxConnections;
   const http2 = createHttp2Server(
