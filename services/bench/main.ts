@@ -20,7 +20,7 @@ const suffix = ".bench.ts";
 /** Those that need big tables, ten thousand connections or a second server, and mean nothing without. */
 const longOnly = new Set([
   ...["auth-guessing", "auth-scale", "auth-timing", "chunks-scale", "connected-nodes", "quota-ledger", "directory"],
-  ...["consumer", "event-latency", "import-sqlite", "rpc", "relay", "proofs"],
+  ...["consumer", "event-latency", "import-sqlite", "rpc", "relay", "proofs", "hostile"],
 ]);
 
 const { values: options, positionals: names } = parseArgs({

@@ -198,6 +198,12 @@ export const targets = {
     baseline: "-",
     ...atLeast(3_334, "/s"),
   },
+  hostileLatency: {
+    benchmark: "hostile",
+    what: "honest clients' p99 while attacked",
+    baseline: "p99 without attack",
+    ...atMost(3, "×"),
+  },
   startUp: {
     benchmark: "start-up",
     what: "start of a service up to its first need of the database, the slowest",
