@@ -18,14 +18,18 @@ export interface Board {
   remove(commandId: string): void;
   /** Challenges whose node has had its whole window and goes on beating. */
   overdue(): readonly Challenge[];
-  /** Nodes whose open challenges have not been read yet. */
+  /** Nodes whose open challenges have not been read yet, or not since they were silent. */
   unread(limit: number): readonly bigint[];
-  read(nodeRowIds: readonly bigint[]): void;
+  /** All that is open of these nodes; what this process has witnessed of it before still counts. */
+  read(nodeRowIds: readonly bigint[], open: readonly Challenge[]): void;
   /** Nodes that may have something due and can be asked for more, those that waited longest first. */
   askable(limit: number, isAsked: (nodeRowId: bigint) => boolean): readonly { nodeRowId: bigint; room: number }[];
   /** When to look at a node's due replicas again, on the monotonic clock. */
   lookAgain(nodeRowId: bigint, atMs: number): void;
-  /** Forgets nodes that have not been heard from for this long. */
+  /**
+   * Forgets nodes that have not been heard from for this long. Those that owe an answer are remembered for longer: or they
+   * could go away, or to another process, before each window is over, and never miss anything.
+   */
   forgetSilent(ms: number): void;
   openCount(): number;
 }
@@ -48,9 +52,13 @@ interface NodeEntry {
   readonly nodeRowId: bigint;
   readonly open: Map<string, Open>;
   heardAtMs: number;
+  isSilent: boolean;
   isRead: boolean;
   lookAtMs: number;
 }
+
+// After it a silent node's replicas are lost by its absence.
+const DEBTORS_REMEMBERED_MS = 3_600_000;
 
 const NO_COMMANDS: readonly NodeCommand[] = [];
 
@@ -68,9 +76,11 @@ export function createBoard(deps: {
     const known = nodes.get(nodeRowId);
     if (known !== undefined) {
       known.heardAtMs = nowMs;
+      if (known.isSilent) unread.add(nodeRowId);
+      known.isSilent = false;
       return known;
     }
-    const entry = { nodeRowId, open: new Map(), heardAtMs: nowMs, isRead: false, lookAtMs: nowMs };
+    const entry = { nodeRowId, open: new Map(), heardAtMs: nowMs, isSilent: false, isRead: false, lookAtMs: nowMs };
     nodes.set(nodeRowId, entry);
     unread.add(nodeRowId);
     return entry;
@@ -80,6 +90,22 @@ export function createBoard(deps: {
     for (const commandId of entry.open.keys()) byCommand.delete(commandId);
     nodes.delete(entry.nodeRowId);
     unread.delete(entry.nodeRowId);
+  }
+
+  function add(challenges: readonly Challenge[]): void {
+    for (const challenge of challenges) {
+      const entry = nodes.get(challenge.nodeRowId);
+      // Not here any more: whoever hears the node next reads its challenges.
+      if (entry === undefined || entry.open.has(challenge.commandId)) continue;
+      const open = { challenge, waiting: notCarried };
+      entry.open.set(challenge.commandId, open);
+      byCommand.set(challenge.commandId, { entry, open });
+    }
+  }
+
+  function remove(commandId: string): void {
+    byCommand.get(commandId)?.entry.open.delete(commandId);
+    byCommand.delete(commandId);
   }
 
   return {
@@ -97,20 +123,8 @@ export function createBoard(deps: {
       return commands;
     },
     find: (commandId) => byCommand.get(commandId)?.open.challenge,
-    add: (challenges) => {
-      for (const challenge of challenges) {
-        const entry = nodes.get(challenge.nodeRowId);
-        // Not here any more: whoever hears the node next reads its challenges.
-        if (entry === undefined || entry.open.has(challenge.commandId)) continue;
-        const open = { challenge, waiting: notCarried };
-        entry.open.set(challenge.commandId, open);
-        byCommand.set(challenge.commandId, { entry, open });
-      }
-    },
-    remove: (commandId) => {
-      byCommand.get(commandId)?.entry.open.delete(commandId);
-      byCommand.delete(commandId);
-    },
+    add,
+    remove,
     overdue: () => {
       const since = reception.sinceMs();
       return [...byCommand.values()]
@@ -118,12 +132,16 @@ export function createBoard(deps: {
         .map(({ open }) => open.challenge);
     },
     unread: (limit) => [...unread].slice(0, limit),
-    read: (nodeRowIds) => {
+    read: (nodeRowIds, open) => {
+      const isOpen = new Set(open.map(({ commandId }) => commandId));
       for (const nodeRowId of nodeRowIds) {
         unread.delete(nodeRowId);
         const entry = nodes.get(nodeRowId);
-        if (entry !== undefined) entry.isRead = true;
+        if (entry === undefined) continue;
+        for (const commandId of [...entry.open.keys()]) if (!isOpen.has(commandId)) remove(commandId);
+        entry.isRead = true;
       }
+      add(open);
     },
     askable: (limit, isAsked) => {
       const nowMs = clock.monotonicMs();
@@ -145,8 +163,17 @@ export function createBoard(deps: {
       nodes.set(nodeRowId, entry);
     },
     forgetSilent: (ms) => {
-      const before = clock.monotonicMs() - ms;
-      for (const entry of [...nodes.values()]) if (entry.heardAtMs < before) forget(entry);
+      const nowMs = clock.monotonicMs();
+      for (const entry of [...nodes.values()]) {
+        const silentMs = nowMs - entry.heardAtMs;
+        if (silentMs <= ms) continue;
+        if (entry.open.size === 0 || silentMs > DEBTORS_REMEMBERED_MS) {
+          forget(entry);
+          continue;
+        }
+        entry.isSilent = true;
+        entry.isRead = false;
+      }
     },
     openCount: () => byCommand.size,
   };

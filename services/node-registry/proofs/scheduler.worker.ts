@@ -61,13 +61,11 @@ export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStal
   await askForDue(deps, budget);
 }
 
-/** Nodes that are new at this process bring the challenges that another one, or an earlier life, left open. */
+/** Nodes that are new at this process, or back, bring the challenges that another one, or an earlier life, left open. */
 async function readUnread(deps: ProofDeps): Promise<void> {
   const unread = deps.board.unread(UNREAD_PER_TICK);
   if (unread.length === 0) return;
-  const open = await readOpenChallenges(deps.pool, unread);
-  deps.board.add(open);
-  deps.board.read(unread);
+  deps.board.read(unread, await readOpenChallenges(deps.pool, unread));
 }
 
 async function withdrawStale(deps: ProofDeps): Promise<void> {
