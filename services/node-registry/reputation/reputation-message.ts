@@ -68,6 +68,7 @@ function withScores(
     return {
       occurredAt: toTimestamp(entry.occurredAt),
       kind: kinds[entry.kind],
+      count: entry.count,
       chunkHash: entry.chunkHash ?? "",
       commandId: entry.commandId ?? "",
       previousScore,
