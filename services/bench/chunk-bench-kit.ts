@@ -25,10 +25,10 @@ export interface ChunkBench extends AsyncDisposable {
   loadNodes(): Promise<void>;
 }
 
-export async function createChunkBench(): Promise<ChunkBench> {
+export async function createChunkBench(settings: Readonly<Record<string, string>> = {}): Promise<ChunkBench> {
   const stack = new AsyncDisposableStack();
   const folder = stack.use(createTempFolder()).path;
-  const server = stack.use(await startEmbeddedPostgres({ folder: join(folder, "postgres") }));
+  const server = stack.use(await startEmbeddedPostgres({ folder: join(folder, "postgres"), settings }));
   await migrate({ url: server.url, schemas: ["node_registry"], onProgress: () => {} });
   const log = createTestLogger("bench");
   const options = { url: server.url, schema: "node_registry", log, poolSize: 10, assumeRole: true } as const;
