@@ -129,16 +129,23 @@ export async function findChallenged(db: Connection, pairs: readonly Pair[]): Pr
 
 /**
  * Challenges whose replica does not count any more (released, or reported lost by the node itself) or whose node has
- * left: nothing will answer them. One pass over the open ones.
+ * left: nothing will answer them. One pass over the open ones, with a look into the indexes for each: free to choose, the
+ * planner rather reads every replica that there is (with 3 million: 500 ms on three processors instead of 270 on one).
  */
 export async function findStaleChallenges(db: Connection, limit: number): Promise<Challenge[]> {
   const rows = await db.any(sql.type(zChallenge)`
     select ${columns}
     from node_registry.proof_challenges p
     join node_registry.storage_nodes n on n.id = p.node_id
-    join node_registry.chunks c on c.chunk_hash = p.chunk_hash
-    left join node_registry.chunk_storage s
-      on s.chunk_hash = p.chunk_hash and s.node_id = p.node_id and s.stored_at is not null
+    cross join lateral (
+      select generation from node_registry.chunks where chunk_hash = p.chunk_hash offset 0
+    ) as c
+    left join lateral (
+      select chunk_hash
+      from node_registry.chunk_storage
+      where chunk_hash = p.chunk_hash and node_id = p.node_id and stored_at is not null
+      offset 0
+    ) as s on true
     where s.chunk_hash is null or c.generation <> p.generation or n.state in ('disqualified', 'deregistered')
     order by p.command_id
     limit ${limit}`);
