@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { totalmem } from "node:os";
 import { join } from "node:path";
 import pg from "pg";
 import { migrate } from "#platform/migrations/migrate.ts";
@@ -24,6 +25,13 @@ export interface ChunkBench extends AsyncDisposable {
   /** Reads the nodes into the view. */
   loadNodes(): Promise<void>;
 }
+
+/** What an operator gives a server for itself that holds many chunks: the advice of PostgreSQL's own documentation. */
+export const operatorSettings = {
+  shared_buffers: `${Math.round(totalmem() / 2 ** 20 / 4)}MB`,
+  max_wal_size: "16GB",
+  checkpoint_timeout: "15min",
+};
 
 export async function createChunkBench(settings: Readonly<Record<string, string>> = {}): Promise<ChunkBench> {
   const stack = new AsyncDisposableStack();

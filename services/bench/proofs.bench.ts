@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { totalmem } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "#platform/postgres/sql.ts";
 import type { NodeRecord } from "../node-registry/directory/node-record.ts";
@@ -10,7 +9,7 @@ import { rootOfLeafProof } from "../node-registry/proofs/merkle.ts";
 import { createBudget } from "../node-registry/proofs/schedule.ts";
 import { scheduleOnce } from "../node-registry/proofs/scheduler.worker.ts";
 import { countSuccesses } from "../node-registry/proofs/success-counter.worker.ts";
-import { type ChunkBench, createChunkBench, median, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { type ChunkBench, createChunkBench, median, operatorSettings, seedNodes, timed } from "./chunk-bench-kit.ts";
 import { measured } from "./measured.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
 import { createProver, seedReplicas } from "./proof-bench-kit.ts";
@@ -25,12 +24,6 @@ const NODES = 10_000;
 const PROVING = 5_000;
 const RATE = 2_000;
 const RUN_MS = 10_000;
-// What an operator gives a server for itself that holds so much: the advice of PostgreSQL's own documentation.
-const operatorSettings = {
-  shared_buffers: `${Math.round(totalmem() / 2 ** 20 / 4)}MB`,
-  max_wal_size: "16GB",
-  checkpoint_timeout: "15min",
-};
 // Until what the proofs of a while touch is in the server's memory, and the worst after a checkpoint is over.
 const WARM_MS = Math.min(60_000, Math.max(5_000, REPLICAS / 500));
 
