@@ -50,7 +50,7 @@ export function createProofRooms(deps: Deps): ProofRooms {
   const base = { ...deps, leaseTtlMs: config.NODE_LEASE_TTL, pace, board, reception };
   const proofs: ProofDeps = { ...base, settle: createSettling(base, scoreSoon) };
   deps.metrics.gauge(
-    { name: "open_challenges", help: "Storage proofs that nodes of this process still owe." },
+    { name: "open_challenges", help: "Storage proofs that nodes of this process still owe, or may." },
     (gauge) => gauge.set(board.openCount()),
   );
   return {
@@ -61,7 +61,9 @@ export function createProofRooms(deps: Deps): ProofRooms {
     directoryRpcs: { resetReputation: resetReputation({ ...deps, rules }) },
     commandsFor: (nodeId, limit) => {
       const node = deps.view.node(nodeId);
-      return node === undefined ? [] : board.commandsFor(node.rowId, limit);
+      if (node === undefined) return [];
+      // Announced: what it was asked for before waits until it is back, and so does its window.
+      return board.commandsFor(node.rowId, node.state === "maintenance" ? 0 : limit);
     },
     startWorkers: (signal) => {
       const stop = new AbortController();

@@ -76,6 +76,14 @@ test.each<[string, (fixture: ProofFixture, holder: ProvingNode) => Promise<void>
       await fixture.live(40 * MINUTE, []);
     },
   ],
+  [
+    "the node is in maintenance, and beats",
+    async (fixture, holder) => {
+      await fixture.chunks.changeNode(holder, { state: "maintenance" });
+      await fixture.live(10 * MINUTE, [holder]);
+      await fixture.chunks.changeNode(holder, { state: "in_service" });
+    },
+  ],
 ])("time does not count while %s", async (_, outage) => {
   await using fixture = await createProofFixture();
   const { pool } = fixture.chunks;

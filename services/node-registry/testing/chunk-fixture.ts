@@ -32,7 +32,7 @@ export interface NodeTraits {
   readonly freeBytes?: bigint;
   readonly capacityGb?: number;
   readonly liveness?: "never_seen" | "online" | "suspect" | "offline";
-  readonly state?: "in_service" | "draining" | "disqualified" | "deregistered";
+  readonly state?: "in_service" | "draining" | "maintenance" | "disqualified" | "deregistered";
   readonly isOnProbation?: boolean;
   readonly reputation?: number;
 }
@@ -169,7 +169,8 @@ async function updateNode(pool: Pool, rowId: bigint, traits: NodeTraits): Promis
   if (traits.state !== undefined) {
     await pool.query(sql.unsafe`
       update node_registry.storage_nodes
-      set state = ${traits.state}, is_active = ${traits.state === "in_service"}, revision = revision + 1
+      set state = ${traits.state}, is_active = ${traits.state === "in_service"}, revision = revision + 1,
+        maintenance_until = case when ${traits.state === "maintenance"} then now() + interval '1 day' end
       where id = ${rowId}`);
   }
   await pool.query(sql.unsafe`
