@@ -1,5 +1,5 @@
 import type { Roster } from "./roster.ts";
-import { brokenHardRule, diversityOf, roomOf, scoreOf, scorePartsOf } from "./scoring.ts";
+import { brokenHardRule, diversityOf, roomOf, SCORE_SHARES, scoreOf, scorePartsOf } from "./scoring.ts";
 import type { Sums } from "./weighted-draw.ts";
 
 /** Nodes to draw from, apart for those on probation, so that these get a share and not their weight. */
@@ -13,8 +13,9 @@ export interface Pools {
 const LEAST_WEIGHT = 1e-6;
 
 /**
- * Everybody who can take a chunk of this size, weighted by score. Two passes without garbage: 10 ms for 100,000 nodes.
- * `assignedBytes` is by Number(rowId), and looked through instead of asked for each node: few nodes are in it.
+ * Everybody who can take a chunk of this size, weighted by score. One pass over the nodes, which lie all over the memory,
+ * and one over arrays. `assignedBytes` is by Number(rowId), and looked through instead of asked for each node: few nodes
+ * are in it.
  */
 export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, number>, sizeBytes: number): Pools {
   const { nodes, regions, networks } = roster;
@@ -23,15 +24,17 @@ export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, nu
     const at = roster.positions.get(rowId);
     if (at !== undefined) taken[at] = bytes;
   }
-  // Negative: not eligible.
-  const room = new Float64Array(nodes.length);
+  // What a node's score is without its diversity, which depends on all others. Negative: not eligible.
+  const scores = new Float64Array(nodes.length);
+  const onProbation = new Uint8Array(nodes.length);
   const inRegion = new Int32Array(roster.regionNames.length);
   const inNetwork = new Int32Array(roster.networkNames.length);
   let total = 0;
   nodes.forEach((node, at) => {
     const roomBytes = roomOf(node, taken[at] ?? 0);
     const isEligible = brokenHardRule(node, roomBytes, sizeBytes) === undefined;
-    room[at] = isEligible ? roomBytes : -1;
+    scores[at] = isEligible ? scoreOf(scorePartsOf(node, roomBytes, 0)) : -1;
+    onProbation[at] = node.isOnProbation ? 1 : 0;
     if (!isEligible) return;
     total += 1;
     add(inRegion, regions[at] ?? 0);
@@ -39,18 +42,18 @@ export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, nu
   });
   const established = emptySums(nodes.length);
   const probation = emptySums(nodes.length);
-  nodes.forEach((node, at) => {
+  for (let at = 0; at < scores.length; at += 1) {
+    const score = scores[at] ?? -1;
     let weight = 0;
-    const roomBytes = room[at] ?? -1;
-    if (roomBytes >= 0) {
+    if (score >= 0) {
       const sharingRegion = inRegion[regions[at] ?? 0] ?? 1;
       const sharingNetwork = inNetwork[networks[at] ?? 0] ?? 1;
       const diversity = diversityOf({ sharingNetwork, sharingRegion, total });
-      weight = Math.max(LEAST_WEIGHT, scoreOf(scorePartsOf(node, roomBytes, diversity)));
+      weight = Math.max(LEAST_WEIGHT, score + SCORE_SHARES.diversity * diversity);
     }
-    append(established, at, node.isOnProbation ? 0 : weight);
-    append(probation, at, node.isOnProbation ? weight : 0);
-  });
+    append(established, at, onProbation[at] === 0 ? weight : 0);
+    append(probation, at, onProbation[at] === 0 ? 0 : weight);
+  }
   return { roster, established, probation };
 }
 

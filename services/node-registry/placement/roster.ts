@@ -18,6 +18,9 @@ export interface Roster {
   /** Index of each position's region and subnet. */
   readonly regions: Int32Array;
   readonly networks: Int32Array;
+  /** Each position's own strings: while they are the same objects, comparing them does not look at their characters. */
+  readonly regionOf: readonly string[];
+  readonly networkOf: readonly string[];
   readonly regionNames: readonly string[];
   readonly networkNames: readonly string[];
   readonly regionRanges: readonly Range[];
@@ -47,6 +50,8 @@ export function buildRoster(candidates: readonly PlacementCandidate[]): Roster {
     positions: new Map(keyed.map(({ node }, position) => [Number(node.rowId), position])),
     regions,
     networks,
+    regionOf: keyed.map(({ node }) => node.region),
+    networkOf: keyed.map(({ node }) => node.peerNetwork),
     regionNames: [...regionIds.keys()],
     networkNames: [...networkIds.keys()],
     // Region numbers rise along the order, so the runs are in their order too.
@@ -58,11 +63,9 @@ export function buildRoster(candidates: readonly PlacementCandidate[]): Roster {
 /** Whether nobody has come, gone or moved since. Entries of the view change in place, so the roster's are the latest. */
 export function isCurrent(roster: Roster, candidates: readonly PlacementCandidate[]): boolean {
   if (roster.nodes.length !== candidates.length) return false;
-  return roster.nodes.every(
-    (node, at) =>
-      node.state !== "deregistered" &&
-      node.region === roster.regionNames[roster.regions[at] ?? 0] &&
-      node.peerNetwork === roster.networkNames[roster.networks[at] ?? 0],
+  const { nodes, regionOf, networkOf } = roster;
+  return nodes.every(
+    (node, at) => node.state !== "deregistered" && node.region === regionOf[at] && node.peerNetwork === networkOf[at],
   );
 }
 
