@@ -15,7 +15,6 @@ const ORDER: Record<LivenessName, number> = { online: 0, suspect: 1, offline: 2,
 export function locateChunks(deps: Pick<Deps, "pool" | "view">): MethodImpl<typeof ChunkService.method.locateChunks> {
   return async ({ chunkHashes }) => {
     validate((check) => checkHashes(check, chunkHashes, { max: 1_000 }));
-    // In order, so that neighbours find the upper pages of the indexes still in the processor's cache.
     const rows = await readStoredReplicas(deps.pool, sortedHashes(chunkHashes));
     const known = new Set(rows.map((row) => row.chunkHash));
     const replicas = rows.flatMap(({ chunkHash, nodeRowId }) => (nodeRowId === null ? [] : [{ chunkHash, nodeRowId }]));

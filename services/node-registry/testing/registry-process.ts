@@ -34,8 +34,8 @@ export async function serveKeySet(issuer: TestIssuer): Promise<{ readonly url: s
   };
 }
 
-// Calls under way fill a young generation of the default size before they end: with it, 3,599 reports a second took 229 µs of
-// processor each, with this one 4,480 took 200.
+// Calls under way fill a young generation of the default size before they end: with it, 3,599 reports a second took 229 µs
+// of processor each, with this one 4,480 took 200.
 const NODE_OPTIONS = ["--max-semi-space-size=64"];
 
 export async function startRegistryProcess(
