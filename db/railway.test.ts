@@ -24,7 +24,7 @@ test("each service has a railway.json that migrates its schema first and gives i
       JSON.parse(readFileSync(path.join(root, "services", service, "railway.json"), "utf8")),
     );
     expect(deploy.preDeployCommand).toEqual([`node db/migrate.ts --schema ${schema}`]);
-    expect(deploy.startCommand).toBe(`tini -- node services/${service}/main.ts`);
+    expect(deploy.startCommand).toBe(`tini -- node --max-semi-space-size=64 services/${service}/main.ts`);
     for (const named of [build.dockerfilePath, "db/migrate.ts", `services/${service}/main.ts`]) {
       expect(existsSync(path.join(root, named)), named).toBe(true);
     }

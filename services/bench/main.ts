@@ -90,10 +90,15 @@ function runOne(benchmark: string, resultFile: string, nodeOptions: readonly str
   const forServices = nodeOptions.length > 0 ? { BENCH_NODE_OPTIONS: nodeOptions.join(" ") } : {};
   const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: form, ...forServices };
   return new Promise((resolve, reject) => {
-    spawn(process.execPath, [...nodeOptions, join(import.meta.dirname, `${benchmark}${suffix}`)], {
-      stdio: "inherit",
-      env,
-    })
+    // The option with which the services run too.
+    spawn(
+      process.execPath,
+      ["--max-semi-space-size=64", ...nodeOptions, join(import.meta.dirname, `${benchmark}${suffix}`)],
+      {
+        stdio: "inherit",
+        env,
+      },
+    )
       .once("error", reject)
       .once("exit", resolve);
   });

@@ -57,7 +57,7 @@ console.log(
   `spread against the inbox alone ${(spread / inbox).toFixed(2)}, one user against spread ${(hot / spread).toFixed(2)}`,
 );
 
-measured("consumeRate", spread);
+measured("consumeRate", spread * 1_000);
 measured("consumeHot", hot / spread);
 
 async function measure(round: string, name: string, userOf: (index: number) => string, charges: boolean) {
@@ -73,13 +73,12 @@ async function measure(round: string, name: string, userOf: (index: number) => s
   await using _consumer = startConsumer({
     ...{ nats, pool, clock, log: kit.log, metrics: deps.metrics, signal },
     ...{ schema: "user_quota", stream: "CHUNKS", durable: "user-quota-chunks" },
-    apply: async (tx, events) => {
-      if (charges) await facts.apply(tx, events);
-      applied += events.length;
-    },
-    afterCommit: () => {
-      facts.afterCommit();
-      if (applied >= count) finished.resolve();
+    apply: async (tx, events, batch) => {
+      if (charges) await facts(tx, events, batch);
+      batch.afterCommit(() => {
+        applied += events.length;
+        if (applied >= count) finished.resolve();
+      });
     },
   });
   await finished.promise;

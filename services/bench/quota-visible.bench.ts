@@ -39,20 +39,16 @@ const facts = onChunkFacts({
 });
 const dueAt = new Map<string, number>();
 const latencies: number[] = [];
-let underWay: readonly string[] = [];
 await using _consumer = startConsumer({
   ...shared,
   ...{ pool: quotaPool, schema: "user_quota", stream: "CHUNKS", durable: "user-quota-chunks" },
   nats: await kit.connect("user-quota"),
-  apply: async (tx, events) => {
-    await facts.apply(tx, events);
-    underWay = events.map((event) => event.eventId);
-  },
-  afterCommit: () => {
-    facts.afterCommit();
-    const now = clock.monotonicMs();
-    for (const eventId of underWay) latencies.push(now - (dueAt.get(eventId) ?? now));
-    underWay = [];
+  apply: async (tx, events, batch) => {
+    await facts(tx, events, batch);
+    batch.afterCommit(() => {
+      const now = clock.monotonicMs();
+      for (const { eventId } of events) latencies.push(now - (dueAt.get(eventId) ?? now));
+    });
   },
 });
 

@@ -112,7 +112,7 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
       afterCommit: () => deps.outbox.wake(),
     }),
   );
-  stack.use(startConsumer({ ...shared, stream: "CHUNKS", durable: "user-quota-chunks", ...onChunkFacts(deps) }));
+  stack.use(startConsumer({ ...shared, stream: "CHUNKS", durable: "user-quota-chunks", apply: onChunkFacts(deps) }));
 }
 
 function openServicePool(config: UserQuotaConfig, log: Logger, metrics: Metrics, signal: AbortSignal): Promise<Pool> {

@@ -118,10 +118,10 @@ test(
       log,
       metrics: createMetrics("user-quota"),
     };
-    const facts = onChunkFacts({ ...deps, registry: noRegistry, defaultQuotaBytes: 1_000n });
+    const apply = onChunkFacts({ ...deps, registry: noRegistry, defaultQuotaBytes: 1_000n });
     const signal = new AbortController().signal;
     const options = { schema: "user_quota", stream: "CHUNKS", durable: "user-quota-chunks", retryDelayMs: 1 } as const;
-    stack.use(startConsumer({ ...deps, ...facts, ...options, nats, signal }));
+    stack.use(startConsumer({ ...deps, apply, ...options, nats, signal }));
     const [userId, refused] = [randomUUID(), randomUUID()];
     // Until an operator takes this rule away, facts of one user cannot be written.
     await querySuperuser(

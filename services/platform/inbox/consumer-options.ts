@@ -5,6 +5,13 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Pool, Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { ReceivedEvent } from "./received-event.ts";
+import type { Turn } from "./turn.ts";
+
+/** What `apply` may say of its batch. */
+export interface Batch extends Turn {
+  /** Something to do once this batch has committed. */
+  afterCommit(work: () => void): void;
+}
 
 export interface ConsumerOptions {
   nats: Nats;
@@ -28,7 +35,7 @@ export interface ConsumerOptions {
    * Gets, in stream order, only events that this consumer has not applied before; their inbox rows were inserted in the
    * same transaction. Throw to have everything rolled back and tried again, one event at a time. May run twice.
    */
-  apply: (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void>;
+  apply: (tx: Transaction, events: readonly ReceivedEvent[], batch: Batch) => Promise<void>;
   /** After each commit, e.g. to wake the outbox. */
   afterCommit?: () => void;
   clock: Clock;

@@ -4,12 +4,14 @@ import type { Lease } from "#platform/leadership/leadership.ts";
 import { type Pull, startPull } from "#platform/nats/pull.ts";
 import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import { attachDurable } from "./attach.ts";
+import { type Committed, commitBatch, DeposedError, inboxConsumerOf, startBatch } from "./batch.ts";
 import type { ConsumerMetrics } from "./consumer-metrics.ts";
 import type { ConsumerOptions } from "./consumer-options.ts";
 import { publishDeadLetter } from "./dead-letter.ts";
 import { type DeliveredEvent, deliveredEvent, type UnreadableMessage } from "./delivered-event.ts";
-import { insertNew, recordGivenUp } from "./inbox.store.ts";
+import { recordGivenUp } from "./inbox.store.ts";
 import { createParking, type ParkedKey } from "./parking.ts";
+import { createPipeline } from "./pipeline.ts";
 
 const MAX_PARKED = 1_000;
 const MAX_RETRY_DELAY_MS = 60_000;
@@ -51,6 +53,10 @@ class ConsumerSession {
   readonly #parking = createParking<DeliveredEvent>();
   /** Of messages without an envelope, those that could not be put aside yet. */
   #unreadable: UnreadableMessage[] = [];
+  readonly #pipeline = createPipeline(
+    (events, before) => startBatch(this.#context, events, before, (result) => this.#onCommitted(events, result)),
+    (events) => this.#applyOrSplit(events),
+  );
   #waits = 0;
 
   constructor(context: ConsumerContext, pull: Pull<Arrived>, latch: Latch) {
@@ -66,6 +72,9 @@ class ConsumerSession {
       try {
         const room = this.#parking.size < MAX_PARKED;
         if (room) await this.#process(this.#pull.take(maxBatch));
+        // A batch stays open only for the sake of one that comes right behind.
+        if (this.#pull.buffered === 0 || this.#parking.size + this.#unreadable.length > 0)
+          await this.#pipeline.settle();
         await this.#retryParked();
         await this.#buryUnreadable();
         this.#waits = 0;
@@ -80,6 +89,7 @@ class ConsumerSession {
         doubt.abort(error);
       }
     }
+    await this.#pipeline.drain();
   }
 
   async #process(arrived: readonly Arrived[]): Promise<void> {
@@ -89,7 +99,7 @@ class ConsumerSession {
       if ("error" in event) this.#unreadable.push(event);
       else if (!this.#parking.follow(event)) events.push(event);
     }
-    if (events.length > 0) await this.#applyOrSplit(events);
+    if (events.length > 0) await this.#pipeline.push(events);
   }
 
   /** A batch that fails is halved until the failing events stand alone; each of those is parked with its key. */
@@ -113,13 +123,7 @@ class ConsumerSession {
     const { options, lease } = this.#context;
     for (;;) {
       try {
-        const applied = await this.#commit(events);
-        failpoint("consumer.after-commit");
-        options.afterCommit?.();
-        for (const event of events) this.#pull.acknowledge(event.delivery);
-        failpoint("consumer.after-acknowledge");
-        this.#count(events, applied);
-        this.#waits = 0;
+        this.#onCommitted(events, await commitBatch(this.#context, events));
         return undefined;
       } catch (error) {
         if (error instanceof DeposedError) throw error;
@@ -132,23 +136,14 @@ class ConsumerSession {
     }
   }
 
-  async #commit(events: readonly DeliveredEvent[]): Promise<number> {
-    const { pool, schema, apply } = this.#context.options;
-    return await pool.transaction(async (tx) => {
-      const inserted = await insertNew(tx, schema, this.#inboxConsumer(), events);
-      if (inserted === undefined) throw new DeposedError("another consumer leads");
-      const isNew = new Set(inserted);
-      // The stream may hold an event twice, within one batch even.
-      const fresh = events.filter((event) => isNew.delete(event.eventId));
-      if (fresh.length > 0) await apply(tx, fresh);
-      failpoint("consumer.before-commit");
-      return fresh.length;
-    });
-  }
-
-  #inboxConsumer() {
-    const { options, lease, leaseName } = this.#context;
-    return { name: options.durable, lease: leaseName, epoch: lease.epoch };
+  #onCommitted(events: readonly DeliveredEvent[], { applied, afterCommit }: Committed): void {
+    failpoint("consumer.after-commit");
+    for (const work of afterCommit) work();
+    this.#context.options.afterCommit?.();
+    for (const event of events) this.#pull.acknowledge(event.delivery);
+    failpoint("consumer.after-acknowledge");
+    this.#count(events, applied);
+    this.#waits = 0;
   }
 
   #count(events: readonly DeliveredEvent[], applied: number): void {
@@ -216,7 +211,7 @@ class ConsumerSession {
       const given = { subject, headers, data, streamSequence: delivery.streamSequence };
       await publishDeadLetter(nats, given, { stream, schema, durable, tries, error, time: clock.now() }, log);
       // Afterwards, so that an event never counts as given up without lying among the dead letters.
-      if (!("error" in arrived)) await recordGivenUp(pool, schema, this.#inboxConsumer(), arrived);
+      if (!("error" in arrived)) await recordGivenUp(pool, schema, inboxConsumerOf(this.#context), arrived);
     } catch (unreachable) {
       log.error({ err: unreachable, consumer: durable }, "an event could not be put into the dead letters");
       return false;
@@ -232,11 +227,6 @@ class ConsumerSession {
     const [next] = this.#unreadable;
     if (next !== undefined && (await this.#bury(next, next.error, 1))) this.#unreadable.shift();
   }
-}
-
-/** Somebody else consumes now: whatever this process still holds is theirs. */
-class DeposedError extends Error {
-  override readonly name = "DeposedError";
 }
 
 function facts({ eventId, type, key, keyVersion, streamSequence }: DeliveredEvent) {

@@ -1,55 +1,9 @@
 import { headers as newHeaders } from "nats";
 import { expect, test } from "vitest";
-import { createMetrics } from "../ops/metrics.ts";
-import { createEventKit, type EventKit, eventually, querySuperuser } from "../testing/event-kit.ts";
-import { createTestLogger } from "../testing/test-database.ts";
-import { systemClock } from "../time/clock.ts";
-import { type ConsumerOptions, type ReceivedEvent, startConsumer } from "./consumer.worker.ts";
+import { createEventKit, eventually, querySuperuser } from "../testing/event-kit.ts";
+import { consume, expectExactlyOnceInOrder, manyKeys } from "../testing/test-consumer.ts";
+import type { ConsumerOptions, ReceivedEvent } from "./consumer.worker.ts";
 import { listDeadLetters, requeueDeadLetter } from "./dead-letters.ts";
-
-interface TestConsumer extends AsyncDisposable {
-  /** What apply got in transactions that committed. */
-  applied: ReceivedEvent[];
-  metric(name: string): Promise<number>;
-}
-
-async function consume(kit: EventKit, options: Partial<ConsumerOptions> = {}): Promise<TestConsumer> {
-  const applied: ReceivedEvent[] = [];
-  const metrics = createMetrics("user-quota");
-  let pending: readonly ReceivedEvent[] = [];
-  const consumer = startConsumer({
-    nats: await kit.connect("user-quota"),
-    pool: await kit.db.pool("user_quota"),
-    ...{ schema: "user_quota", stream: "USERS", durable: "user-quota-users", maxBatch: 50, retryDelayMs: 20 },
-    ...{ clock: systemClock, log: createTestLogger(), metrics, signal: new AbortController().signal },
-    ...options,
-    apply: async (tx, events) => {
-      pending = [];
-      await options.apply?.(tx, events);
-      pending = events;
-    },
-    afterCommit: () => {
-      applied.push(...pending);
-      pending = [];
-    },
-  });
-  const metric = async (name: string) => {
-    const found = await metrics.registry.getSingleMetric(`decentrastore_${name}`)?.get();
-    return found?.values.reduce((sum, { value }) => sum + value, 0) ?? 0;
-  };
-  return { applied, metric, [Symbol.asyncDispose]: () => consumer[Symbol.asyncDispose]() };
-}
-
-const manyKeys = (count: number, keys: number) => Array.from({ length: count }, (_, index) => `key-${index % keys}`);
-
-function expectExactlyOnceInOrder(events: readonly ReceivedEvent[], total: number): void {
-  const last = new Map<string, bigint>();
-  for (const { key, keyVersion } of events) {
-    expect(keyVersion, key).toBe((last.get(key) ?? 0n) + 1n);
-    last.set(key, keyVersion);
-  }
-  expect(events).toHaveLength(total);
-}
 
 test("a consumer that started before the stream exists applies everything once and in order", async () => {
   await using kit = await createEventKit();

@@ -16,13 +16,14 @@ const stop = new AbortController();
 startConsumer({
   ...{ pool, nats, log, schema: "user_quota", stream: "USERS", durable: "user-quota-users", clock: systemClock },
   ...{ metrics: createMetrics("user-quota"), signal: stop.signal, leaseTtlMs: 1_000, maxBatch: 50 },
-  apply: async (tx, events) => {
+  apply: async (tx, events, batch) => {
     await tx.query(sql.type(z.strictObject({}))`
       insert into user_quota.effects (key, version)
       select key, version::bigint from unnest(
         ${textArray(events.map((event) => event.key))},
         ${textArray(events.map((event) => event.keyVersion.toString()))}
       ) as event (key, version)`);
+    batch.locked();
   },
 });
 process.on("disconnect", () => process.exit(0));

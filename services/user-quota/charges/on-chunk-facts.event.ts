@@ -1,4 +1,6 @@
+import type { ConsumerOptions } from "#platform/inbox/consumer-options.ts";
 import type { ReceivedEvent } from "#platform/inbox/received-event.ts";
+import type { Turn } from "#platform/inbox/turn.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { lockOrOpenAccounts, saveBalances } from "../accounts/accounts.store.ts";
 import type { Deps } from "../deps.ts";
@@ -15,40 +17,33 @@ import { newBook, postFacts } from "./post-facts.ts";
 /** Where the facts come from: their actor in the ledger, and the name of the position up to which they are applied. */
 export const FACT_SOURCE = "node-registry";
 
-/** The two halves of a consumer: the effect in the transaction, and what follows its commit. */
-export interface FactConsumer {
-  readonly apply: (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void>;
-  readonly afterCommit: () => void;
-}
-
 /**
  * Posts what node-registry tells of chunks and uploads. A batch is folded per user and written with one statement per
  * table, however many users it touches; accounts are locked in the order of their ids, so batches never deadlock.
  */
-export function onChunkFacts(deps: Deps): FactConsumer {
+export function onChunkFacts(deps: Deps): ConsumerOptions["apply"] {
   const report = createJournalReport(deps);
-  // Written anew by each attempt; the consumer applies one batch at a time.
-  let written: Journal | undefined;
-  return {
-    apply: async (tx, events) => {
-      const facts = events.map(factOf).filter((fact) => fact !== undefined);
-      written = facts.length > 0 ? await postAll(deps, tx, facts) : undefined;
-      await recordPosition(tx, FACT_SOURCE, highestOf(events));
-    },
-    afterCommit: () => {
-      if (written === undefined) return;
-      report(written);
-      if (written.crossings.length > 0) deps.outbox.wake();
-    },
+  return async (tx, events, batch) => {
+    const facts = events.map(factOf).filter((fact) => fact !== undefined);
+    const journal = facts.length > 0 ? await postAll(deps, tx, facts, batch) : undefined;
+    // All batches write the position, so it is locked in their order.
+    await batch.predecessor();
+    await recordPosition(tx, FACT_SOURCE, highestOf(events));
+    if (journal === undefined) return;
+    batch.afterCommit(() => {
+      report(journal);
+      if (journal.crossings.length > 0) deps.outbox.wake();
+    });
   };
 }
 
-async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[]): Promise<Journal> {
+async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[], turn: Turn): Promise<Journal> {
   const now = deps.clock.now();
   const userIds = [...new Set(facts.map((fact) => fact.userId))].sort();
   const accounts = await lockOrOpenAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
   const reservations = await loadReservations(tx, reservationIdsOf(facts));
   const known = await claimCharges(tx, [...claimsOf(facts).values()]);
+  turn.locked();
   const book = newBook({ actorId: FACT_SOURCE, at: now });
   for (const account of accounts) book.accounts.set(account.userId, account);
   for (const reservation of reservations) book.reservations.set(reservation.reservationId, reservation);

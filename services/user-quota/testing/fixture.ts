@@ -81,8 +81,14 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     as,
     elsewhere: (caller) => clientOf(otherHandlers, caller),
     chunkEvents: async (...events) => {
-      await pool.transaction((tx) => applyChunks.apply(tx, events));
-      applyChunks.afterCommit();
+      let afterCommit = () => {};
+      const batch = {
+        locked: () => {},
+        predecessor: async () => {},
+        afterCommit: (work: () => void) => (afterCommit = work),
+      };
+      await pool.transaction((tx) => applyChunks(tx, events, batch));
+      afterCommit();
     },
     userEvents,
     account: async (quotaBytes) => {
