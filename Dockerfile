@@ -17,4 +17,4 @@ USER decentrastore
 ENV PATH=/app/node_modules/.bin:$PATH HOST=0.0.0.0 NODE_ENV=production
 ENTRYPOINT ["tini", "--"]
 # One image, several roles: services/auth/main.ts, services/user-quota/main.ts, services/node-registry/main.ts, db/migrate.ts
-CMD ["node", "services/auth/main.ts"]
+CMD ["node", "--max-semi-space-size=64", "services/auth/main.ts"]

@@ -1,5 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { closeSync, existsSync, mkdirSync, openSync, readFileSync, statSync } from "node:fs";
+import { totalmem } from "node:os";
 import path from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import pg from "pg";
@@ -112,7 +113,9 @@ function launch(sandbox: Sandbox, data: string, port: number, options: EmbeddedP
     ...(process.platform === "linux" ? { recovery_init_sync_method: "syncfs" } : {}),
     log_timezone: "UTC",
     timezone: "UTC",
-    ...(options.fsync === false ? { fsync: "off", full_page_writes: "off", synchronous_commit: "off" } : {}),
+    ...(options.fsync === false
+      ? { fsync: "off", full_page_writes: "off", synchronous_commit: "off" }
+      : { shared_buffers: `${sharedBuffersMb()}MB`, max_wal_size: "2GB" }),
     ...options.settings,
   };
   const parameters = ["-D", data, ...Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`])];
@@ -121,6 +124,11 @@ function launch(sandbox: Sandbox, data: string, port: number, options: EmbeddedP
   closeSync(log);
   if (deathSignal === undefined && child.pid !== undefined) watchFromOutside(child.pid);
   return { child, pid: child.pid ?? 0, exited: exitOf(child), logFile, logStart };
+}
+
+/** A quarter of the memory, as PostgreSQL's manual advises, and not more than a development machine has to spare. */
+function sharedBuffersMb(): number {
+  return Math.max(128, Math.min(1024, Math.floor(totalmem() / 4 / 2 ** 20)));
 }
 
 /** Undefined when the server answers queries, otherwise the end of its log. */
