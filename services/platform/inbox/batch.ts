@@ -107,13 +107,13 @@ export function startBatch(
         throw new OutOfTurnError("the batch before did not commit");
     },
   };
-  const ended = commitBatch(committing, events, steps).then(
-    (result) => {
+  // Also what follows the commit may fail: then the batch is taken up again, finds nothing new, and is acknowledged.
+  const ended = commitBatch(committing, events, steps)
+    .then((result) => {
       onCommitted(result);
       committed.resolve(true);
-    },
-    () => committed.resolve(false),
-  );
+    })
+    .catch(() => committed.resolve(false));
   const orEnded = (promise: Promise<void>) => Promise.race([promise, ended]);
   return {
     events,

@@ -83,7 +83,7 @@ class ConsumerSession {
         const idleMs = Math.min(1_000, this.#parking.nextAt() - clock.monotonicMs());
         await this.#latch.wait(Math.max(1, idleMs));
       } catch (error) {
-        if (over.aborted) return;
+        if (over.aborted) break;
         // Nothing is acknowledged, so what was taken comes again after the consumer is set up anew.
         log.warn({ err: error, consumer: durable }, "the consumer has to start again");
         doubt.abort(error);
