@@ -47,12 +47,12 @@ await using _consumer = startConsumer({
   ...{ nats: await kit.connect("user-quota"), pool, schema: "user_quota", stream: "CHUNKS" },
   ...{ durable: "user-quota-chunks", maxBatch: batch, clock, log: kit.log, metrics: createMetrics("bench") },
   signal: new AbortController().signal,
-  apply: async (tx, received: readonly ReceivedEvent[]) => {
+  apply: async (tx, received: readonly ReceivedEvent[], committing) => {
     await effect(tx, received);
     applied += received.length;
-  },
-  afterCommit: () => {
-    if (applied >= total) finished.resolve();
+    committing.afterCommit(() => {
+      if (applied >= total) finished.resolve();
+    });
   },
 });
 await finished.promise;

@@ -38,7 +38,6 @@ report("bare transaction", bare);
 
 const outbox = createOutbox("node_registry");
 const arrived = new Map<string, () => void>();
-let committed: string[] = [];
 const shared = { clock, log: kit.log, signal: new AbortController().signal };
 await using _relay = startRelay({
   ...{ ...shared, pool: source, schema: "node_registry", nats: await kit.connect("node-registry"), outbox },
@@ -47,13 +46,12 @@ await using _relay = startRelay({
 await using _consumer = startConsumer({
   ...{ ...shared, pool: target, schema: "user_quota", nats: await kit.connect("user-quota") },
   ...{ stream: "CHUNKS", durable: "user-quota-chunks", metrics: createMetrics("user-quota") },
-  apply: async (tx, events) => {
-    committed = events.map(({ key }) => key);
-    await effect(tx, committed);
-  },
-  afterCommit: () => {
-    for (const key of committed) arrived.get(key)?.();
-    committed = [];
+  apply: async (tx, events, batch) => {
+    const keys = events.map(({ key }) => key);
+    await effect(tx, keys);
+    batch.afterCommit(() => {
+      for (const key of keys) arrived.get(key)?.();
+    });
   },
 });
 await send(benchEvents(1, "decentrastore.chunk.stored", "decentrastore.events.v1.ChunkStored")); // both are ready

@@ -103,13 +103,16 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
   });
   stack.use(startMaintenance(shared));
   stack.use(startRelay({ ...shared, streams: ["QUOTAS"] }));
+  const applyUsers = onUserChanged(deps);
   stack.use(
     startConsumer({
       ...shared,
       stream: "USERS",
       durable: "user-quota-users",
-      apply: onUserChanged(deps),
-      afterCommit: () => deps.outbox.wake(),
+      apply: async (tx, events, batch) => {
+        await applyUsers(tx, events);
+        batch.afterCommit(() => deps.outbox.wake());
+      },
     }),
   );
   stack.use(startConsumer({ ...shared, stream: "CHUNKS", durable: "user-quota-chunks", apply: onChunkFacts(deps) }));

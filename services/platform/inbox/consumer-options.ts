@@ -9,7 +9,7 @@ import type { Turn } from "./turn.ts";
 
 /** What `apply` may say of its batch. */
 export interface Batch extends Turn {
-  /** Something to do once this batch has committed. */
+  /** Something to do once this batch has committed, e.g. to wake the outbox. */
   afterCommit(work: () => void): void;
 }
 
@@ -36,8 +36,6 @@ export interface ConsumerOptions {
    * same transaction. Throw to have everything rolled back and tried again, one event at a time. May run twice.
    */
   apply: (tx: Transaction, events: readonly ReceivedEvent[], batch: Batch) => Promise<void>;
-  /** After each commit, e.g. to wake the outbox. */
-  afterCommit?: () => void;
   clock: Clock;
   log: Logger;
   metrics: Metrics;

@@ -139,7 +139,6 @@ class ConsumerSession {
   #onCommitted(events: readonly DeliveredEvent[], { applied, afterCommit }: Committed): void {
     failpoint("consumer.after-commit");
     for (const work of afterCommit) work();
-    this.#context.options.afterCommit?.();
     for (const event of events) this.#pull.acknowledge(event.delivery);
     failpoint("consumer.after-acknowledge");
     this.#count(events, applied);
