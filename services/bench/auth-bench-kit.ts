@@ -148,7 +148,3 @@ export async function hammer(callers: number, ms: number, call: (n: number) => P
   );
   return count;
 }
-
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN;
-}

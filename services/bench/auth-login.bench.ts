@@ -1,6 +1,7 @@
 import { availableParallelism } from "node:os";
 import { hash as argon2Hash, argon2id, verify as argon2Verify } from "argon2";
-import { from, hammer, median, startAuthProcess, startInfrastructure, startObserver } from "./auth-bench-kit.ts";
+import { median } from "#platform/testing/median.ts";
+import { from, hammer, startAuthProcess, startInfrastructure, startObserver } from "./auth-bench-kit.ts";
 import { benchPassword, insertUsers } from "./auth-bench-users.store.ts";
 import { percentile } from "./event-bench-kit.ts";
 import { isShort, measured } from "./measured.ts";

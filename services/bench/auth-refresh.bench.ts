@@ -1,5 +1,6 @@
 import { hash as argon2Hash, argon2id } from "argon2";
-import { from, hammer, median, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
+import { median } from "#platform/testing/median.ts";
+import { from, hammer, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
 import { benchPassword, insertUsers } from "./auth-bench-users.store.ts";
 import { isShort, measured } from "./measured.ts";
 

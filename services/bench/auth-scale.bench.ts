@@ -1,5 +1,6 @@
 import { hash as argon2Hash, argon2id } from "argon2";
-import { type AuthBench, from, median, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
+import { median } from "#platform/testing/median.ts";
+import { type AuthBench, from, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
 import { analyze, benchPassword, insertSessions, insertUsers, makeAdmin } from "./auth-bench-users.store.ts";
 import { measured } from "./measured.ts";
 

@@ -1,6 +1,7 @@
 import { hash as argon2Hash, argon2id } from "argon2";
 import bcrypt from "bcrypt";
-import { from, median, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
+import { median } from "#platform/testing/median.ts";
+import { from, startAuthProcess, startInfrastructure } from "./auth-bench-kit.ts";
 import { insertUsers } from "./auth-bench-users.store.ts";
 import { measured } from "./measured.ts";
 

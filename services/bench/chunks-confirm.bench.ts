@@ -3,8 +3,9 @@ import { type Client, createClient, createRouterTransport, type Interceptor } fr
 import type pg from "pg";
 import { NodeService, StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { callerKey } from "#platform/rpc/caller.ts";
+import { median } from "#platform/testing/median.ts";
 import { createChunkRooms } from "../node-registry/chunk-rooms.ts";
-import { createChunkBench, median, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
+import { createChunkBench, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
 import { isShort, measured } from "./measured.ts";
 
 // ReportStoredChunks with 1,000 hashes a call (first, second and third replica of each chunk in turn: no quorum, quorum

@@ -2,8 +2,9 @@ import { createHash, randomBytes, randomUUID } from "node:crypto";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import type pg from "pg";
 import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import { median } from "#platform/testing/median.ts";
 import { createChunkRooms } from "../node-registry/chunk-rooms.ts";
-import { createChunkBench, median, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { createChunkBench, seedNodes, timed } from "./chunk-bench-kit.ts";
 import { isShort, measured } from "./measured.ts";
 
 // PlaceChunks of 1,000 chunks x 3 with 100,000 nodes, handler and both transactions, against the bare inserts of the same

@@ -2,10 +2,11 @@ import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import pg from "pg";
 import { NodeService, ReportStoredChunksRequestSchema } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { median } from "#platform/testing/median.ts";
 import { seedUploads } from "./chunk-bench-kit.ts";
 import { loadUnary, openSessions, pause } from "./grpc-load.ts";
 import { isShort, measured } from "./measured.ts";
-import { cpuMicrosOf, createRegistryKit, median } from "./registry-kit.ts";
+import { cpuMicrosOf, createRegistryKit } from "./registry-kit.ts";
 
 // ReportStoredChunks with one hash a call, over 15 connections with mutual TLS, each call a new confirmation: persisted with
 // its events before the answer, sharing transactions. As many calls are under way as from a thousand nodes. Against a bare

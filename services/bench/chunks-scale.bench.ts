@@ -4,8 +4,9 @@ import { createClient, createRouterTransport, type Interceptor } from "@connectr
 import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { callerKey } from "#platform/rpc/caller.ts";
+import { median } from "#platform/testing/median.ts";
 import { createChunkRooms } from "../node-registry/chunk-rooms.ts";
-import { createChunkBench, median, operatorSettings, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
+import { createChunkBench, operatorSettings, seedNodes, seedUploads, timed } from "./chunk-bench-kit.ts";
 import { measured } from "./measured.ts";
 
 // Confirmation and location of 1,000 chunks with 200,000 and with 20 million replicas in the tables, on a warm server that

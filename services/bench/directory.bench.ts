@@ -1,6 +1,7 @@
 import pg from "pg";
+import { median } from "#platform/testing/median.ts";
 import { measured } from "./measured.ts";
-import { createRegistryKit, median, residentBytesOf } from "./registry-kit.ts";
+import { createRegistryKit, residentBytesOf } from "./registry-kit.ts";
 
 // The directory with 100,000 nodes: GetNode (goal: under 2 ms), ListNodes of 1,000 (under 12 ms), both against the bare
 // SQL of the same rows, GetNetworkStats, a watcher's snapshot, and what the view costs in time and memory.

@@ -4,11 +4,12 @@ import type { ClientHttp2Session } from "node:http2";
 import { join } from "node:path";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StreamHeartbeatsRequestSchema } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { median } from "#platform/testing/median.ts";
 import type { TestNode } from "../node-registry/testing/registry-clients.ts";
 import { grantEtcdLease, keepAliveMessage } from "./etcd-lease.ts";
 import { type LoadResult, type LoadTarget, loadStreams, loadUnary, openSessions, pause } from "./grpc-load.ts";
 import { isShort, measured } from "./measured.ts";
-import { cpuMicrosOf, createRegistryKit, median, stopChild, writeTlsFiles } from "./registry-kit.ts";
+import { cpuMicrosOf, createRegistryKit, stopChild, writeTlsFiles } from "./registry-kit.ts";
 
 // Heartbeats per second over mutual TLS, persisted and published, against a bare grpc-js echo and against etcd's
 // LeaseKeepAlive (which persists nothing per keep-alive), in turn with the same generator. etcd from ETCD_PATH or the

@@ -1,5 +1,6 @@
+import { median } from "#platform/testing/median.ts";
 import { writeLeases } from "../node-registry/liveness/leases.store.ts";
-import { createChunkBench, median, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { createChunkBench, seedNodes, timed } from "./chunk-bench-kit.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
 
 // What the heartbeat of one of very many nodes costs to write: leases of 100,000 nodes renewed in batches as a flush does,

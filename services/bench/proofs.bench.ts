@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 import { sql } from "#platform/postgres/sql.ts";
+import { median } from "#platform/testing/median.ts";
 import type { NodeRecord } from "../node-registry/directory/node-record.ts";
 import { type LeaseWrite, writeLeases } from "../node-registry/liveness/leases.store.ts";
 import { createProofRooms, type ProofRooms } from "../node-registry/proof-rooms.ts";
@@ -9,7 +10,7 @@ import { rootOfLeafProof } from "../node-registry/proofs/merkle.ts";
 import { createBudget } from "../node-registry/proofs/schedule.ts";
 import { scheduleOnce } from "../node-registry/proofs/scheduler.worker.ts";
 import { countSuccesses } from "../node-registry/proofs/success-counter.worker.ts";
-import { type ChunkBench, createChunkBench, median, operatorSettings, seedNodes, timed } from "./chunk-bench-kit.ts";
+import { type ChunkBench, createChunkBench, operatorSettings, seedNodes, timed } from "./chunk-bench-kit.ts";
 import { measured } from "./measured.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
 import { createProver, seedReplicas } from "./proof-bench-kit.ts";

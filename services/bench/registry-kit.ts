@@ -108,7 +108,3 @@ export function residentBytesOf(pid: number): number {
     return 0;
   }
 }
-
-export function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
-}

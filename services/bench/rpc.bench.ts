@@ -5,9 +5,10 @@ import { connect as connectTls } from "node:tls";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { z } from "zod";
+import { median } from "#platform/testing/median.ts";
 import { createTestCa } from "../platform/testing/test-ca.ts";
 import { type LoadResult, type LoadTarget, loadStreams, loadUnary, openSessions, pause } from "./grpc-load.ts";
-import { cpuMicrosOf, median, residentBytesOf, stopChild } from "./registry-kit.ts";
+import { cpuMicrosOf, residentBytesOf, stopChild } from "./registry-kit.ts";
 
 // What the policy around a handler costs: the node edge (identity, access, deadline, error mapping, log, metrics) against
 // bare grpc-js with the same TLS, codec and echo, in the same process and in turn. And what idle connections hold.

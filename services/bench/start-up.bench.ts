@@ -3,8 +3,9 @@ import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { join } from "node:path";
+import { median } from "#platform/testing/median.ts";
 import { isShort, measured } from "./measured.ts";
-import { median, stopChild } from "./registry-kit.ts";
+import { stopChild } from "./registry-kit.ts";
 
 // From the start of each service's process until it first asks for its database: the time that is its own. The database
 // is a port that counts who knocks; a bare Node process that knocks at once is the baseline.

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
+import { randomFrom } from "#platform/testing/random.ts";
 import { planFaults } from "./fault-plan.ts";
-import { randomFrom } from "./random.ts";
 
 test("the same seed plans the same faults, another seed others", () => {
   const plan = (seed: number) => planFaults(randomFrom(seed), 60_000);

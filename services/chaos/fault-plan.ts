@@ -1,4 +1,5 @@
-import { between, pick, type Random } from "./random.ts";
+import type { Random } from "#platform/testing/random.ts";
+import { between, pick } from "./random.ts";
 
 export const serviceNames = ["auth", "user-quota", "node-registry"] as const;
 export const processNames = [...serviceNames, "postgres", "nats"] as const;

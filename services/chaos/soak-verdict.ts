@@ -1,3 +1,4 @@
+import { median } from "#platform/testing/median.ts";
 /** What a process held at one moment. */
 export interface Sample {
   readonly atMs: number;
@@ -56,8 +57,4 @@ function between<T extends { readonly atMs: number }>(
   durationMs: number,
 ) {
   return items.filter(({ atMs }) => atMs >= from * durationMs && atMs <= to * durationMs);
-}
-
-export function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
 }

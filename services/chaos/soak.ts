@@ -1,9 +1,10 @@
+import { median } from "#platform/testing/median.ts";
 import { serviceNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
 import type { Plane } from "./plane/plane.ts";
 import { handlesOf, residentMiB, treeOf } from "./plane/process-tree.ts";
 import type { ChaosOptions } from "./run.ts";
-import { growth, median, type Sample } from "./soak-verdict.ts";
+import { growth, type Sample } from "./soak-verdict.ts";
 import { pause } from "./workload/ask.ts";
 
 /** No faults at all: the load goes on, and nothing may grow. */

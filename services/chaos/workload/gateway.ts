@@ -1,7 +1,8 @@
 import { randomBytes, randomUUID } from "node:crypto";
 import type { PlaceChunksResponse } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import type { Random } from "#platform/testing/random.ts";
 import type { Answer, Refusal, UploadRecord, UserRecord } from "../history.ts";
-import { between, pick, type Random } from "../random.ts";
+import { between, pick } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 

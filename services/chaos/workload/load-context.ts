@@ -1,5 +1,5 @@
+import type { Random } from "#platform/testing/random.ts";
 import type { History } from "../history.ts";
-import type { Random } from "../random.ts";
 import type { Clients } from "./clients.ts";
 import type { LoadNode } from "./load-node.ts";
 

@@ -1,21 +1,11 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
+import { randomFrom } from "#platform/testing/random.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import { drawNodes, PROBATION_SHARE } from "./draw.ts";
 import { buildPools, type Pools } from "./pools.ts";
 import { buildRoster, isCurrent } from "./roster.ts";
 import { drawOutside } from "./weighted-draw.ts";
-
-/** Repeatable, and good enough for frequencies (mulberry32). */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const GB = 2 ** 30;
 
@@ -96,7 +86,7 @@ test("a node is drawn as often as its weight says: 100,000 draws over 50 nodes",
   const all = [...weights.values()].reduce((sum, weight) => sum + weight);
   const shares = new Map([...weights].map(([rowId, weight]) => [rowId, weight / all]));
   const counts = new Map<bigint, number>();
-  const random = seeded(7);
+  const random = randomFrom(7);
   for (let round = 0; round < 100_000; round += 1) {
     const rowId = draw(pools, {}, random)?.chosen[0]?.rowId ?? -1n;
     counts.set(rowId, (counts.get(rowId) ?? 0) + 1);
@@ -127,7 +117,7 @@ test("nodes on probation get their small share together, and never more than the
       candidate(index, { isOnProbation: index >= established }),
     );
     const pools = poolsOf(nodes);
-    const random = seeded(11);
+    const random = randomFrom(11);
     let hits = 0;
     for (let round = 0; round < 20_000; round += 1) {
       if (Number(draw(pools, {}, random)?.chosen[0]?.rowId) >= established) hits += 1;
@@ -148,7 +138,7 @@ test("what is left out is never drawn, and everything else still by weight", () 
   const allowed = [...weightsOf(pools)].filter(([rowId]) => rowId % 6n !== 1n && rowId % 3n !== 2n);
   const sum = allowed.reduce((total, [, weight]) => total + weight, 0);
   const counts = new Map<bigint, number>();
-  const random = seeded(3);
+  const random = randomFrom(3);
   for (let round = 0; round < 60_000; round += 1) {
     const rowId = roster.nodes[drawOutside(pools.established, excluded, random) ?? -1]?.rowId ?? -1n;
     counts.set(rowId, (counts.get(rowId) ?? 0) + 1);

@@ -2,19 +2,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, test } from "vitest";
 import { createEventKit, eventually, querySuperuser, startWorkerProcess } from "../testing/event-kit.ts";
+import { randomFrom } from "../testing/random.ts";
 
 const script = (name: string) => new URL(`../testing/${name}-process.ts`, import.meta.url).pathname;
-
-/** Mulberry32: the same seed breaks the same things in the same order. */
-function randomFrom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let value = Math.imul(state ^ (state >>> 15), 1 | state);
-    value = (value + Math.imul(value ^ (value >>> 7), 61 | value)) ^ value;
-    return ((value ^ (value >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const seed = Number(process.env.CHAOS_SEED ?? Math.floor(Math.random() * 2 ** 31));
 const rounds = Number(process.env.CHAOS_ROUNDS ?? 6);
