@@ -1,9 +1,9 @@
 import { connect } from "nats";
 import { isStreamName, streamConfig, streamDefinitions } from "#platform/nats/streams.ts";
 import { type NatsServer, startNatsServer } from "../../dev/nats-server.ts";
+import { freePort } from "../../dev/start/ports.ts";
 import { sendSignal } from "../../dev/start/processes.ts";
 import { eventually } from "../settle.ts";
-import { quietPort } from "./ports.ts";
 
 export interface NatsCluster extends AsyncDisposable {
   readonly size: number;
@@ -21,7 +21,7 @@ const SIZE = 3;
 export async function startNatsCluster(folder: string, passwords: Record<string, string>): Promise<NatsCluster> {
   const indexes = Array.from({ length: SIZE }, (_, index) => index);
   const ports: { readonly client: number; readonly cluster: number }[] = [];
-  for (const _ of indexes) ports.push({ client: await quietPort(), cluster: await quietPort() });
+  for (const _ of indexes) ports.push({ client: await freePort(), cluster: await freePort() });
   const servers = new Map<number, NatsServer>();
   const start = async (index: number) => {
     const own = ports[index];

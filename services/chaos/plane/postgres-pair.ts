@@ -5,9 +5,9 @@ import { promisify } from "node:util";
 import pg from "pg";
 import { type EmbeddedPostgres, startEmbeddedPostgres } from "../../dev/embedded-postgres.ts";
 import { createSandbox } from "../../dev/postgres-sandbox.ts";
+import { freePort } from "../../dev/start/ports.ts";
 import { sendSignal } from "../../dev/start/processes.ts";
 import { eventually } from "../settle.ts";
-import { quietPort } from "./ports.ts";
 
 export interface PostgresPair extends AsyncDisposable {
   readonly primary: EmbeddedPostgres;
@@ -21,10 +21,10 @@ const settings = { wal_level: "replica", max_wal_senders: "5", hot_standby: "on"
 
 /** A primary that acknowledges a commit only when its standby has it, and that standby. */
 export async function startPostgresPair(folder: string): Promise<PostgresPair> {
-  const primary = await startEmbeddedPostgres({ folder: `${folder}-primary`, port: await quietPort(), settings });
+  const primary = await startEmbeddedPostgres({ folder: `${folder}-primary`, port: await freePort(), settings });
   try {
     await copyCluster(`${folder}-primary`, `${folder}-standby`, primary);
-    const standby = await startEmbeddedPostgres({ folder: `${folder}-standby`, port: await quietPort(), settings });
+    const standby = await startEmbeddedPostgres({ folder: `${folder}-standby`, port: await freePort(), settings });
     await synchronize(primary.url);
     return {
       primary,

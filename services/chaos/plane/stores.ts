@@ -3,10 +3,10 @@ import { startNatsServer } from "../../dev/nats-server.ts";
 import { urlFor } from "../../dev/start/database.ts";
 import type { Secrets } from "../../dev/start/home.ts";
 import { applicationRoles, type Surroundings } from "../../dev/start/infrastructure.ts";
+import { freePort } from "../../dev/start/ports.ts";
 import type { ServiceName } from "../../dev/start/settings.ts";
 import { supervise } from "../../dev/start/supervise.ts";
 import { type Link, startLink } from "../link.ts";
-import { quietPort } from "./ports.ts";
 
 /** PostgreSQL and NATS, each behind a link of ours. */
 export interface Stores {
@@ -28,7 +28,7 @@ export async function startSingleStores(
 ): Promise<Stores> {
   const { home, secrets, say } = around;
   const shared = { say, signal, onRestarted: async () => {} };
-  const ports = { postgres: await quietPort(), nats: await quietPort() };
+  const ports = { postgres: await freePort(), nats: await freePort() };
   const database = await supervise({
     ...shared,
     name: "postgres",

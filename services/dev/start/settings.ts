@@ -22,6 +22,7 @@ export interface Settings {
  */
 export async function readSettings(env: NodeJS.ProcessEnv): Promise<Settings> {
   const problems: string[] = [];
+  const names = new Map<number, string>();
   const main = async (name: string, fallback: number): Promise<number> => {
     const wanted = Number(env[name] || fallback);
     if (!Number.isInteger(wanted) || wanted < 0 || wanted > 65_535) {
@@ -29,8 +30,11 @@ export async function readSettings(env: NodeJS.ProcessEnv): Promise<Settings> {
       return 0;
     }
     if (wanted === 0) return await freePort();
-    if (!(await isFree(wanted)))
+    const other = names.get(wanted);
+    if (other !== undefined) problems.push(`${name} and ${other} must not be the same port (${wanted})`);
+    else if (!(await isFree(wanted)))
       problems.push(`port ${wanted} is taken by another program: set ${name} to another, or to 0`);
+    names.set(wanted, name);
     return wanted;
   };
   // Nobody is told an ops port in advance, so its default gives way: to another program, and to whoever asked for
