@@ -17,6 +17,8 @@ export interface Deps {
   readonly metrics: Metrics;
   /** node-registry's view of a user's charges. */
   readonly registry: UsageClient;
+  /** Whether all events of node-registry that the broker holds are applied. */
+  readonly hasConsumedChunks: () => Promise<boolean>;
   /** The limit of new accounts. */
   readonly defaultQuotaBytes: bigint;
 }

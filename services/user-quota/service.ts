@@ -4,6 +4,7 @@ import { createServiceClient } from "#platform/identity/service-client.ts";
 import { createServiceTokenSource } from "#platform/identity/service-token-source.ts";
 import { startVerifier } from "#platform/identity/start-verifier.ts";
 import { startConsumer } from "#platform/inbox/consumer.worker.ts";
+import { hasConsumedAll } from "#platform/inbox/consumption.ts";
 import type { RunningMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
@@ -27,6 +28,7 @@ import { startSweeper } from "./reservations/sweeper.worker.ts";
 import { userQuotaHandlers } from "./rpcs.ts";
 
 const SCHEMA = "user_quota";
+const CHUNKS = { stream: "CHUNKS", durable: "user-quota-chunks" } as const;
 const REGISTRY_TIMEOUT_MS = 5_000;
 
 export interface UserQuotaParts {
@@ -58,7 +60,9 @@ export async function startUserQuota(
   );
   const registry = stack.use(registryClient(config, clock));
   const defaultQuotaBytes = BigInt(config.DEFAULT_STORAGE_QUOTA_BYTES);
-  const deps: Deps = { pool, outbox: createOutbox(SCHEMA), clock, log, metrics, registry, defaultQuotaBytes };
+  const hasConsumedChunks = () => hasConsumedAll({ nats, clock }, CHUNKS);
+  const known = { clock, log, metrics, registry, hasConsumedChunks, defaultQuotaBytes };
+  const deps: Deps = { pool, outbox: createOutbox(SCHEMA), ...known };
   startWorkers(config, deps, nats, stack);
   const identity = { authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER };
   const verifier = stack.use(await startVerifier({ ...identity, nats, clock, log, metrics, signal }));
@@ -115,7 +119,7 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
       },
     }),
   );
-  stack.use(startConsumer({ ...shared, stream: "CHUNKS", durable: "user-quota-chunks", apply: onChunkFacts(deps) }));
+  stack.use(startConsumer({ ...shared, ...CHUNKS, apply: onChunkFacts(deps) }));
 }
 
 function openServicePool(config: UserQuotaConfig, log: Logger, metrics: Metrics, signal: AbortSignal): Promise<Pool> {

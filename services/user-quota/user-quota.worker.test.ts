@@ -118,7 +118,7 @@ test(
       log,
       metrics: createMetrics("user-quota"),
     };
-    const apply = onChunkFacts({ ...deps, registry: noRegistry, defaultQuotaBytes: 1_000n });
+    const apply = onChunkFacts({ ...deps, ...noRegistry, defaultQuotaBytes: 1_000n });
     const signal = new AbortController().signal;
     const options = { schema: "user_quota", stream: "CHUNKS", durable: "user-quota-chunks", retryDelayMs: 1 } as const;
     stack.use(startConsumer({ ...deps, apply, ...options, nats, signal }));

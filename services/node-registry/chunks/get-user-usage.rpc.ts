@@ -2,7 +2,7 @@ import type { MethodImpl } from "@connectrpc/connect";
 import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
-import { readUsage } from "./user-usage.store.ts";
+import { isPublishedUpTo, readUsage } from "./user-usage.store.ts";
 
 export function getUserUsage(deps: Pick<Deps, "pool">): MethodImpl<typeof ChunkService.method.getUserUsage> {
   return async ({ userId }) => {
@@ -12,6 +12,7 @@ export function getUserUsage(deps: Pick<Deps, "pool">): MethodImpl<typeof ChunkS
       chargedBytes: usage.chargedBytes,
       chargedChunks: Number(usage.chargedChunks),
       outboxPosition: usage.outboxPosition,
+      isPublished: await isPublishedUpTo(deps.pool, usage.outboxPosition),
     };
   };
 }

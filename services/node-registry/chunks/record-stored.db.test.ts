@@ -171,6 +171,12 @@ test("the position is that of an event which user-quota consumes, whatever happe
     values (gen_random_uuid(), 'decentrastore.node.online.later', 'later', 1, 'NodeOnline', '')`);
   expect(before.outboxPosition).toBeGreaterThan(0n);
   expect(await f.chunks.getUserUsage(upload)).toEqual(before);
+  // Nothing was published, and then what a consumer of chunks waits for, though not the rest.
+  expect(before.isPublished).toBe(false);
+  await f.pool.query(sql.unsafe`
+    update node_registry.outbox set published_at = clock_timestamp() where subject like 'decentrastore.chunk.%'
+      or subject like 'decentrastore.upload.%'`);
+  expect(await f.chunks.getUserUsage(upload)).toEqual({ ...before, isPublished: true });
 });
 
 import { fromBinary } from "@bufbuild/protobuf";

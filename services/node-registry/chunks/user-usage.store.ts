@@ -1,5 +1,5 @@
 import { z } from "zod";
-import type { Transaction } from "#platform/postgres/pool.ts";
+import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import { int8Array, sql, uuidArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
 
 export interface UsageChange {
@@ -53,6 +53,8 @@ export async function changeUsage(tx: Transaction, changes: readonly UsageChange
 
 const zUsage = z.strictObject({ charged_bytes: zInt8, charged_chunks: zInt8 });
 
+const isConsumed = sql.fragment`(subject like 'decentrastore.chunk.%' or subject like 'decentrastore.upload.%')`;
+
 /**
  * Sums and outbox position of one instant: while the row is held, no event of the user can be between. The row of zeros
  * stays: deleting it could make a charge that waits for its lock update nothing.
@@ -69,9 +71,15 @@ export async function readUsage(tx: Transaction, userId: string) {
   const position = await tx.oneFirst(sql.type(z.strictObject({ position: zInt8 }))`
     select coalesce((
       select id from node_registry.outbox
-      where subject like 'decentrastore.chunk.%' or subject like 'decentrastore.upload.%'
+      where ${isConsumed}
       order by id desc
       limit 1
     ), 0) as position`);
   return { chargedBytes: usage.charged_bytes, chargedChunks: usage.charged_chunks, outboxPosition: position };
+}
+
+/** Whether the broker has by now what user-quota consumes up to this position. */
+export async function isPublishedUpTo(db: Connection, position: bigint): Promise<boolean> {
+  return !(await db.exists(sql.unsafe`
+    select from node_registry.outbox where published_at is null and id <= ${position} and ${isConsumed}`));
 }

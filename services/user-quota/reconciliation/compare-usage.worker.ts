@@ -10,10 +10,11 @@ const MAX_LOOKS = 8;
 /**
  * Compares a user's charges with node-registry's. Each look takes the registry's sums with their outbox position and reads
  * the ledger as of that position, so traffic meanwhile does not matter; a look for which the events are still on their way
- * does not count. Undefined for a user without an account.
+ * does not count. Those that were lost will never come: they are waited for no longer than until everything that was
+ * published is applied. Undefined for a user without an account.
  */
 export async function compareUsage(
-  deps: Pick<Deps, "pool" | "clock" | "registry">,
+  deps: Pick<Deps, "pool" | "clock" | "registry" | "hasConsumedChunks">,
   userId: string,
   signal?: AbortSignal,
 ): Promise<Verdict | undefined> {
@@ -22,12 +23,16 @@ export async function compareUsage(
     if (tries > 0) await deps.clock.sleep(PAUSE_MS, signal);
     const usage = await deps.registry.getUserUsage({ userId }, signal === undefined ? {} : { signal });
     const position = usage.outboxPosition;
-    const cut = await readCut(deps.pool, { userId, source: FACT_SOURCE, position });
-    if (cut === null) return undefined;
-    const look = { position, ledgerBytes: cut.chargedBytes, registryBytes: usage.chargedBytes };
+    const registryBytes = usage.chargedBytes;
+    let cut = await readCut(deps.pool, { userId, source: FACT_SOURCE, position });
     // Equal sums need no proof that every event has arrived; different ones do.
-    if (cut.appliedPosition < position && look.ledgerBytes !== look.registryBytes) continue;
-    looks.push(look);
+    if (cut !== null && cut.appliedPosition < position && cut.chargedBytes !== registryBytes) {
+      if (!usage.isPublished || !(await deps.hasConsumedChunks())) continue;
+      // Once more, since they may have been applied in between.
+      cut = await readCut(deps.pool, { userId, source: FACT_SOURCE, position });
+    }
+    if (cut === null) return undefined;
+    looks.push({ position, ledgerBytes: cut.chargedBytes, registryBytes });
     const verdict = verdictOf(looks);
     if (verdict.kind !== "undecided") return verdict;
   }

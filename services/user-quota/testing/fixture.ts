@@ -23,8 +23,9 @@ export const gateway: Caller = {
 };
 export const admin: Caller = { kind: "user", userId: randomUUID(), sessionId: randomUUID(), isAdmin: true };
 
-export const noRegistry: UsageClient = {
-  getUserUsage: () => Promise.reject(new Error("there is no node-registry in this test")),
+export const noRegistry: Pick<Deps, "registry" | "hasConsumedChunks"> = {
+  registry: { getUserUsage: () => Promise.reject(new Error("there is no node-registry in this test")) },
+  hasConsumedChunks: async () => false,
 };
 
 export function userCaller(userId: string): Caller {
@@ -50,6 +51,7 @@ export interface Fixture extends AsyncDisposable {
 
 export interface FixtureOptions {
   readonly registry?: UsageClient;
+  readonly hasConsumedChunks?: Deps["hasConsumedChunks"];
   readonly defaultQuotaBytes?: bigint;
   readonly poolSize?: number;
 }
@@ -64,7 +66,8 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     clock,
     log: createTestLogger("user-quota"),
     metrics: createMetrics("user-quota"),
-    registry: options.registry ?? noRegistry,
+    registry: options.registry ?? noRegistry.registry,
+    hasConsumedChunks: options.hasConsumedChunks ?? noRegistry.hasConsumedChunks,
     defaultQuotaBytes: options.defaultQuotaBytes ?? 10n * GiB,
   };
   const applyChunks = onChunkFacts(deps);
