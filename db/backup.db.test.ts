@@ -63,7 +63,8 @@ test("everything comes back: rows, sequences, rights, versions", async () => {
   await query("drop schema auth cascade; drop schema user_quota cascade; drop schema node_registry cascade");
   await restoreSchemas({ url: server.url, folder, isForced: false });
   expect(await countEvents("auth")).toBe(500);
-  expect(await query("select nextval('auth.outbox_id')::int as next")).toEqual([{ next: 501 }]);
+  // Far behind all ids that were drawn between the backup and the loss.
+  expect(await query("select nextval('auth.outbox_id') > 1000000000 as is_new")).toEqual([{ is_new: true }]);
   expect(await query("select tableowner from pg_tables where schemaname = 'auth' and tablename = 'outbox'")).toEqual([
     { tableowner: "auth_owner" },
   ]);
