@@ -43,7 +43,7 @@ test.each([
   const request = await readCertificateRequest(csr);
   if ("rule" in request) throw new Error(request.rule);
   expect(request.nodeId).toBe(nodeIdOf(createPublicKey(key)));
-  const issued = await issueNodeCertificate(authority, request, { from, ttlMs: 30 * day });
+  const issued = issueNodeCertificate(authority, request, { from, ttlMs: 30 * day });
 
   const certificate = new X509Certificate(issued.certificatePem);
   expect(certificate.subject).toBe(`CN=${request.nodeId}`);
@@ -56,6 +56,21 @@ test.each([
   expect(
     execFileSync("openssl", ["verify", "-purpose", "sslclient", "-CAfile", ca, leaf], { encoding: "utf8" }),
   ).toContain("OK");
+});
+
+test("a certificate that ends after 2049 says so, and its serial number is its own", async () => {
+  const authority = await createAuthority({ from, ttlMs: 30 * 365 * day });
+  const request = await readCertificateRequest(opensslRequest(...ed25519).csr);
+  if ("rule" in request) throw new Error(request.rule);
+  const late = Temporal.Instant.from("2049-12-31T12:00:00Z");
+  const issued = [1, 2].map(() => issueNodeCertificate(authority, request, { from: late, ttlMs: day }));
+  const [first, second] = issued.map(({ certificatePem }) => new X509Certificate(certificatePem));
+  expect([first?.validFromDate.toISOString(), first?.validToDate.toISOString()]).toEqual([
+    "2049-12-31T11:55:00.000Z",
+    "2050-01-01T12:00:00.000Z",
+  ]);
+  expect(first?.serialNumber).not.toBe(second?.serialNumber);
+  expect(first?.verify(new X509Certificate(authority.certificatePem).publicKey)).toBe(true);
 });
 
 test("weak keys, other curves, foreign keys and garbage are refused by a rule", async () => {

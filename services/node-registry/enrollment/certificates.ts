@@ -1,6 +1,6 @@
 // Must come before @peculiar/x509, which needs its decorators; no other file imports that package.
 import "reflect-metadata";
-import { createHash, createPublicKey, type KeyObject, randomBytes, webcrypto } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey, type KeyObject, randomBytes, webcrypto } from "node:crypto";
 import { isIP } from "node:net";
 import {
   BasicConstraintsExtension,
@@ -14,6 +14,7 @@ import {
   X509Certificate,
   X509CertificateGenerator,
 } from "@peculiar/x509";
+import { encodeNodeCertificate } from "./node-certificate.ts";
 
 const P256 = { name: "ECDSA", namedCurve: "P-256" };
 const SIGNING = { name: "ECDSA", hash: "SHA-256" };
@@ -32,6 +33,10 @@ export interface SigningAuthority {
   /** As its certificates name it. */
   readonly subject: string;
   readonly privateKey: webcrypto.CryptoKey;
+  /** `subject` as it is encoded in the certificate. */
+  readonly subjectDer: Uint8Array;
+  /** The same key as `privateKey`. */
+  readonly signingKey: KeyObject;
 }
 
 export interface IssuedCertificate {
@@ -55,12 +60,18 @@ export async function createAuthority(validity: Validity): Promise<SigningAuthor
     ],
   });
   const pkcs8 = new Uint8Array(await webcrypto.subtle.exportKey("pkcs8", keys.privateKey));
-  return { ...encoded(certificate), privateKey: keys.privateKey, pkcs8 };
+  return { ...signingOf(certificate, keys.privateKey, pkcs8), pkcs8 };
 }
 
 export async function loadAuthority(certificateDer: Uint8Array, pkcs8: Uint8Array): Promise<SigningAuthority> {
   const privateKey = await webcrypto.subtle.importKey("pkcs8", Buffer.from(pkcs8), P256, false, ["sign"]);
-  return { ...encoded(new X509Certificate(Buffer.from(certificateDer))), privateKey };
+  return signingOf(new X509Certificate(Buffer.from(certificateDer)), privateKey, pkcs8);
+}
+
+function signingOf(certificate: X509Certificate, privateKey: webcrypto.CryptoKey, pkcs8: Uint8Array): SigningAuthority {
+  const subjectDer = new Uint8Array(certificate.subjectName.toArrayBuffer());
+  const signingKey = createPrivateKey({ key: Buffer.from(pkcs8), format: "der", type: "pkcs8" });
+  return { ...encoded(certificate), privateKey, subjectDer, signingKey };
 }
 
 /** A server certificate with a key of its own; names are DNS names and IP addresses. */
@@ -79,21 +90,21 @@ export async function issueServerCertificate(
 }
 
 /** A client certificate for a key whose possession was proven by its request (`readCertificateRequest`). */
-export async function issueNodeCertificate(
+export function issueNodeCertificate(
   authority: SigningAuthority,
   request: CertificateRequest,
   validity: Validity,
-): Promise<IssuedCertificate> {
-  const publicKey = new Uint8Array(request.publicKey.export({ type: "spki", format: "der" }));
-  return issue(authority, validity, publicKey, `CN=${request.nodeId}`, [
-    new ExtendedKeyUsageExtension([ExtendedKeyUsage.clientAuth]),
-  ]);
+): IssuedCertificate {
+  const publicKeyDer = request.publicKey.export({ type: "spki", format: "der" });
+  const dates = datesOf(validity);
+  const der = encodeNodeCertificate(authority, { nodeId: request.nodeId, publicKeyDer, ...dates });
+  return { certificatePem: toPem("CERTIFICATE", der), expiresAt: instantOf(dates.notAfter) };
 }
 
 async function issue(
   authority: SigningAuthority,
   validity: Validity,
-  publicKey: webcrypto.CryptoKey | Uint8Array<ArrayBuffer>,
+  publicKey: webcrypto.CryptoKey,
   subject: string,
   extensions: (ExtendedKeyUsageExtension | SubjectAlternativeNameExtension)[],
 ): Promise<IssuedCertificate> {
@@ -113,7 +124,7 @@ async function issue(
   });
   return {
     certificatePem: encoded(certificate).certificatePem,
-    expiresAt: Temporal.Instant.fromEpochMilliseconds(dates.notAfter.getTime()),
+    expiresAt: instantOf(dates.notAfter),
   };
 }
 
@@ -182,6 +193,10 @@ function toPem(label: string, der: Uint8Array): string {
       .toString("base64")
       .match(/.{1,64}/g) ?? [];
   return `-----BEGIN ${label}-----\n${lines.join("\n")}\n-----END ${label}-----\n`;
+}
+
+function instantOf(date: Date): Temporal.Instant {
+  return Temporal.Instant.fromEpochMilliseconds(date.getTime());
 }
 
 function datesOf(validity: Validity) {

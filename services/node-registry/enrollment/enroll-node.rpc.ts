@@ -5,50 +5,43 @@ import {
   type EnrollNodeRequest,
   EnrollNodeResponseSchema,
 } from "#gen/decentrastore/node_registry/v1/enrollment_service_pb.ts";
-import { transact } from "#platform/outbox/outbox.ts";
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { toDuration } from "#platform/rpc/time.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { checkAddress } from "../directory/address.ts";
-import { recordNodeChanges } from "../directory/changes.store.ts";
 import { toProtoNode } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import { type CertificateRequest, issueNodeCertificate } from "./certificates.ts";
 import { checkedCertificateRequest } from "./checked-certificate-request.ts";
-import { enrollInTransaction, TokenSpentError } from "./enroll.worker.ts";
+import { createDirectoryCommits } from "./directory-commits.worker.ts";
+import { enrollTogether, type WantedEnrollment } from "./enroll.worker.ts";
 import type { Enrollment } from "./enrolled-nodes.store.ts";
 import type { EnrollmentDeps } from "./enrollment-deps.ts";
 import { parseJoinToken } from "./join-token.ts";
-import { isJoinTokenUsable } from "./join-tokens.store.ts";
+import { createTokenLooks } from "./token-looks.worker.ts";
 
 const MAX_CAPACITY_GB = 1_048_576;
 
 export function enrollNode(deps: EnrollmentDeps): MethodImpl<typeof EnrollmentService.method.enrollNode> {
+  const isUsable = createTokenLooks(deps);
+  const enroll = createDirectoryCommits(deps, (tx, wanted: readonly WantedEnrollment[]) =>
+    enrollTogether(deps, tx, wanted),
+  );
   return async (request, context) => {
     assertSafeTransport(context);
     checkFields(deps, request);
     const token = parseJoinToken(request.joinToken);
     // Looked at before the certificate request, so that strangers cannot make us verify signatures.
-    if (token === undefined || !(await isJoinTokenUsable(deps.pool, token, deps.clock.now()))) throw tokenInvalid();
+    if (token === undefined || !(await isUsable(token))) throw tokenInvalid();
     const csr = await checkedCertificateRequest(request.csrPem);
     const authority = deps.authorities.issuing();
-    const certificate = await issueNodeCertificate(authority, csr, {
+    const certificate = issueNodeCertificate(authority, csr, {
       from: deps.clock.now(),
       ttlMs: deps.config.NODE_CERTIFICATE_TTL,
     });
     const enrollment = enrollmentOf(deps, request, csr, certificate.expiresAt, authority.id);
-    const result = await deps.writes
-      .run(() =>
-        transact(deps, async (tx) => {
-          const enrolled = await enrollInTransaction(deps, tx, token, enrollment);
-          return "refusal" in enrolled ? enrolled : { records: await recordNodeChanges(tx, [enrolled.rowId]) };
-        }),
-      )
-      .catch((error: unknown) => {
-        throw error instanceof TokenSpentError ? tokenInvalid() : error;
-      });
-    if ("refusal" in result) throw result.refusal === "token" ? tokenInvalid() : disqualified();
-    const [record] = result.records.map((stored) => deps.view.put(stored));
+    const { refusal, record } = await enroll({ token, enrollment });
+    if (refusal !== undefined) throw refusal === "token" ? tokenInvalid() : disqualified();
     if (record === undefined) throw new Error("the node that was enrolled cannot be read");
     return create(EnrollNodeResponseSchema, {
       node: toProtoNode(record),

@@ -1,6 +1,15 @@
 import { z } from "zod";
 import type { Transaction } from "#platform/postgres/pool.ts";
-import { hexBytes, instant, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
+import {
+  byteaArray,
+  instantArray,
+  int4Array,
+  int8Array,
+  sql,
+  textArray,
+  zInt8,
+  zVoid,
+} from "#platform/postgres/sql.ts";
 import type { NodeStateName } from "../directory/network-view.ts";
 import { zNodeState } from "../directory/node-rows.store.ts";
 
@@ -20,73 +29,123 @@ export interface KnownNode {
   readonly state: NodeStateName;
 }
 
-/** The node of this key, with its lease and row locked. */
-export async function lockKnownNode(tx: Transaction, nodeId: string): Promise<KnownNode | undefined> {
-  const lease = await tx.maybeOne(sql.type(z.strictObject({ node_row_id: zInt8 }))`
-    select node_row_id from node_registry.node_leases
-    where node_row_id = (select id from node_registry.storage_nodes where node_id = ${hexBytes(nodeId)})
+/** The nodes of these keys by node_id, with their leases and rows locked, each in the order of row ids. */
+export async function lockKnownNodes(
+  tx: Transaction,
+  nodeIds: readonly string[],
+): Promise<ReadonlyMap<string, KnownNode>> {
+  const keys = byteaArray(nodeIds.map((nodeId) => Buffer.from(nodeId, "hex")));
+  const leases = await tx.any(sql.type(z.strictObject({ node_row_id: zInt8 }))`
+    select l.node_row_id from node_registry.node_leases l
+    where l.node_row_id = any(array(select n.id from node_registry.storage_nodes n where n.node_id = any(${keys})))
+    order by l.node_row_id
     for update`);
-  if (lease === null) return undefined;
-  const row = await tx.one(sql.type(z.strictObject({ state: zNodeState }))`
-    select state from node_registry.storage_nodes where id = ${lease.node_row_id} for update`);
-  return { rowId: lease.node_row_id, state: row.state };
+  if (leases.length === 0) return new Map();
+  const rows = await tx.any(sql.type(z.strictObject({ id: zInt8, node_id: z.string(), state: zNodeState }))`
+    select id, encode(node_id, 'hex') as node_id, state from node_registry.storage_nodes
+    where id = any(${int8Array(leases.map((lease) => lease.node_row_id))})
+    order by id
+    for update`);
+  return new Map(rows.map((row) => [row.node_id, { rowId: row.id, state: row.state }]));
 }
 
-/** Undefined where the same key has just been enrolled by another call. */
-export async function insertNode(tx: Transaction, node: Enrollment): Promise<bigint | undefined> {
-  const row = await tx.maybeOne(sql.type(z.strictObject({ id: zInt8 }))`
+/**
+ * Row ids by node_id; missing are those that another process has just enrolled. Sorted, so that two processes that get
+ * the same keys wait for each other in one direction.
+ */
+export async function insertNodes(tx: Transaction, nodes: readonly Enrollment[]): Promise<ReadonlyMap<string, bigint>> {
+  if (nodes.length === 0) return new Map();
+  const rows = await tx.any(sql.type(z.strictObject({ id: zInt8, node_id: z.string() }))`
     with node as (
       insert into node_registry.storage_nodes (node_id, address_host, address_port, region, software_version,
         capacity_gb, is_on_probation, probation_until, certificate_expires_at, certificate_authority_id, event_version)
-      values (${hexBytes(node.nodeId)}, ${node.address.host}, ${node.address.port}, ${node.region},
-        ${node.softwareVersion}, ${node.capacityGb}, ${instant(node.probationUntil)} > node_registry.lease_clock(),
-        ${instant(node.probationUntil)}, ${instant(node.certificateExpiresAt)}, ${node.certificateAuthorityId}, 1)
+      select node_id, host, port, region, version, capacity_gb, probation_until > node_registry.lease_clock(),
+        probation_until, expires_at, authority_id, 1
+      from ${declared(nodes)}
+      order by node_id
       on conflict on constraint storage_nodes__node_id_unique do nothing
-      returning id
+      returning id, node_id
     ), lease as (
       insert into node_registry.node_leases (node_row_id) select id from node
     )
-    select id from node`);
-  return row?.id;
+    select id, encode(node_id, 'hex') as node_id from node`);
+  return new Map(rows.map((row) => [row.node_id, row.id]));
 }
 
-/** A known key enrolls again: what it declares now counts; a deregistered node is back. Answers its event version. */
-export async function updateEnrolledNode(tx: Transaction, known: KnownNode, node: Enrollment): Promise<bigint> {
-  const returns = known.state === "deregistered";
-  const row = await tx.one(sql.type(z.strictObject({ event_version: zInt8 }))`
+/**
+ * Known keys enroll again: what they declare now counts; a deregistered node is back. The nodes are locked. Answers their
+ * event versions by node_id.
+ */
+export async function updateEnrolledNodes(
+  tx: Transaction,
+  nodes: readonly Enrollment[],
+): Promise<ReadonlyMap<string, bigint>> {
+  if (nodes.length === 0) return new Map();
+  const rows = await tx.any(sql.type(z.strictObject({ node_id: z.string(), event_version: zInt8 }))`
     update node_registry.storage_nodes n set
-      address_host = ${node.address.host}, address_port = ${node.address.port}, region = ${node.region},
-      software_version = ${node.softwareVersion}, capacity_gb = ${node.capacityGb},
-      certificate_expires_at = ${instant(node.certificateExpiresAt)},
-      certificate_authority_id = ${node.certificateAuthorityId},
-      state = case when ${returns} then 'in_service' else n.state end,
-      is_active = case when ${returns} then exists (
+      address_host = node.host, address_port = node.port, region = node.region, software_version = node.version,
+      capacity_gb = node.capacity_gb, certificate_expires_at = node.expires_at,
+      certificate_authority_id = node.authority_id,
+      state = case when n.state = 'deregistered' then 'in_service' else n.state end,
+      is_active = case when n.state = 'deregistered' then exists (
         select 1 from node_registry.node_leases l
         where l.node_row_id = n.id and l.liveness in ('online', 'suspect')) else n.is_active end,
-      event_version = n.event_version + ${returns ? 1 : 0}
-    where n.id = ${known.rowId}
-    returning n.event_version`);
-  return row.event_version;
+      event_version = n.event_version + (n.state = 'deregistered')::int
+    from ${declared(nodes)}
+    where n.node_id = node.node_id
+    returning encode(n.node_id, 'hex') as node_id, n.event_version`);
+  return new Map(rows.map((row) => [row.node_id, row.event_version]));
 }
 
-export async function insertEnrollmentHistory(
-  tx: Transaction,
-  rowId: bigint,
-  change: { readonly previous: NodeStateName | undefined; readonly state: NodeStateName; readonly evidence: string },
-): Promise<void> {
+/** What nodes declare about themselves, as rows. */
+function declared(nodes: readonly Enrollment[]) {
+  return sql.fragment`unnest(
+    ${byteaArray(nodes.map((node) => Buffer.from(node.nodeId, "hex")))},
+    ${textArray(nodes.map((node) => node.address.host))}, ${int4Array(nodes.map((node) => node.address.port))},
+    ${textArray(nodes.map((node) => node.region))}, ${textArray(nodes.map((node) => node.softwareVersion))},
+    ${int4Array(nodes.map((node) => node.capacityGb))}, ${instantArray(nodes.map((node) => node.probationUntil))},
+    ${instantArray(nodes.map((node) => node.certificateExpiresAt))},
+    ${int8Array(nodes.map((node) => node.certificateAuthorityId))}
+  ) as node (node_id, host, port, region, version, capacity_gb, probation_until, expires_at, authority_id)`;
+}
+
+export interface EnrollmentStep {
+  readonly rowId: bigint;
+  readonly previous: NodeStateName | undefined;
+  readonly state: NodeStateName;
+  readonly evidence: string;
+}
+
+export async function insertEnrollmentHistory(tx: Transaction, steps: readonly EnrollmentStep[]): Promise<void> {
+  if (steps.length === 0) return;
   await tx.query(sql.type(zVoid)`
     insert into node_registry.node_history (node_row_id, kind, previous_state, state, evidence, actor)
-    values (${rowId}, 'enrollment', ${change.previous ?? null}, ${change.state}, ${change.evidence}, 'node')`);
+    select node_row_id, 'enrollment', previous, state, evidence, 'node'
+    from unnest(
+      ${int8Array(steps.map((step) => step.rowId))}, ${textArray(steps.map((step) => step.previous ?? null))},
+      ${textArray(steps.map((step) => step.state))}, ${textArray(steps.map((step) => step.evidence))}
+    ) as step (node_row_id, previous, state, evidence)`);
 }
 
-/** What the node holds now, so that it is not asked to renew before it is time. */
-export async function updateCertificate(
-  tx: Transaction,
-  rowId: bigint,
-  certificate: { readonly expiresAt: Temporal.Instant; readonly authorityId: bigint },
-): Promise<void> {
+export interface RenewedCertificate {
+  readonly rowId: bigint;
+  readonly expiresAt: Temporal.Instant;
+  readonly authorityId: bigint;
+}
+
+/** What the nodes hold now, so that they are not asked to renew before it is time. Each node once, sorted by row id. */
+export async function updateCertificates(tx: Transaction, renewed: readonly RenewedCertificate[]): Promise<void> {
+  const rowIds = int8Array(renewed.map((one) => one.rowId));
   await tx.query(sql.type(zVoid)`
-    update node_registry.storage_nodes
-    set certificate_expires_at = ${instant(certificate.expiresAt)}, certificate_authority_id = ${certificate.authorityId}
-    where id = ${rowId}`);
+    with locked as materialized (
+      select id from node_registry.storage_nodes where id = any(${rowIds}) order by id for update
+    )
+    update node_registry.storage_nodes n
+    set certificate_expires_at = renewed.expires_at, certificate_authority_id = renewed.authority_id
+    from locked
+    join unnest(
+      ${rowIds}, ${instantArray(renewed.map((one) => one.expiresAt))},
+      ${int8Array(renewed.map((one) => one.authorityId))}
+    ) as renewed (node_row_id, expires_at, authority_id) on renewed.node_row_id = locked.id
+    where n.id = locked.id`);
 }

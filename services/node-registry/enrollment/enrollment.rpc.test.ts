@@ -1,8 +1,10 @@
 import { createHash, X509Certificate } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { z } from "zod";
+import { NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
-import { sql } from "#platform/postgres/sql.ts";
+import { sql, textArray } from "#platform/postgres/sql.ts";
 import { createTestGrpcClient, failureOf, reasonOf } from "#platform/testing/grpc-client.ts";
 import { createTestCa } from "#platform/testing/test-ca.ts";
 import { eventsOf } from "../testing/stored-events.ts";
@@ -81,6 +83,59 @@ test("one key enrolled eight times at once is one node", async () => {
   expect(new Set(answers.map((answer) => answer.node?.nodeId))).toEqual(new Set([(await identity).nodeId]));
   expect(await countNodes()).toBe(before + 1);
   expect((await eventsOf(network.db, (await identity).nodeId)).map((event) => event.word)).toEqual(["registered"]);
+});
+
+test("a crowd shares transactions, and each gets what it deserves", async () => {
+  const [unlimited, limited] = [
+    await registry.joinToken(),
+    (await registry.enrollment.createJoinToken({ maxUses: 5 })).joinToken,
+  ];
+  const known = createTestIdentity();
+  const outlaw = createTestIdentity();
+  for (const identity of [known, outlaw]) await registry.enrollment.enrollNode(await requestOf(unlimited, identity));
+  const { nodeId } = await outlaw;
+  await registry.directory.setNodeState({ nodeId, state: NodeState.DISQUALIFIED, reason: "for a test" });
+  const newcomers = await Promise.all(Array.from({ length: 50 }, () => createTestIdentity()));
+  const crowd = [
+    ...newcomers.map((identity) => requestOf(unlimited, Promise.resolve(identity))),
+    ...Array.from({ length: 10 }, () => requestOf(limited)),
+    ...[known, outlaw, known].map((identity) => requestOf(unlimited, identity)),
+  ];
+  const requests = await Promise.all(crowd);
+  const answers = await Promise.allSettled(requests.map((request) => registry.enrollment.enrollNode(request)));
+  const outcomes = answers.map((answer) =>
+    answer.status === "fulfilled" ? "enrolled" : ConnectError.from(answer.reason).rawMessage,
+  );
+  expect(outcomes.slice(0, 50)).toEqual(Array(50).fill("enrolled"));
+  expect(outcomes.slice(50, 60).filter((outcome) => outcome === "enrolled")).toHaveLength(5);
+  expect(outcomes.slice(60)).toEqual(["enrolled", expect.stringContaining("disqualified"), "enrolled"]);
+  for (const [index, identity] of newcomers.entries()) {
+    const answer = answers[index];
+    expect(answer?.status === "fulfilled" && answer.value.node?.nodeId).toBe(identity.nodeId);
+  }
+  const pool = await network.db.pool("node_registry");
+  const { transactions } = await pool.one(sql.type(z.strictObject({ transactions: z.int() }))`
+    select count(distinct xmin::text)::int as transactions from node_registry.storage_nodes
+    where encode(node_id, 'hex') = any(${textArray(newcomers.map((identity) => identity.nodeId))})`);
+  expect(transactions).toBeLessThan(40);
+});
+
+test("two registries that get the same keys at the same moment make each of them one node", async () => {
+  await using other = await network.registry();
+  const joinToken = await registry.joinToken();
+  const keys = await Promise.all(Array.from({ length: 20 }, () => createTestIdentity()));
+  const answers = await Promise.all(
+    [registry, other, registry, other].flatMap((one, turn) =>
+      (turn % 2 === 0 ? keys : keys.toReversed()).map(async (identity) => {
+        const { node } = await one.enrollment.enrollNode(await requestOf(joinToken, Promise.resolve(identity)));
+        return node?.nodeId === identity.nodeId;
+      }),
+    ),
+  );
+  expect(answers).toEqual(Array(80).fill(true));
+  for (const { nodeId } of keys) {
+    expect((await eventsOf(network.db, nodeId)).map((event) => event.word)).toEqual(["registered"]);
+  }
 });
 
 test("unknown, malformed, expired, revoked and foreign tokens are all alike, and leave nothing behind", async () => {

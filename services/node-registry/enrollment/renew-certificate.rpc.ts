@@ -7,14 +7,23 @@ import {
 import { invalidArgument } from "#platform/rpc/errors.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { callingNode } from "../directory/calling-node.worker.ts";
-import { recordNodeChanges } from "../directory/changes.store.ts";
 import { issueNodeCertificate } from "./certificates.ts";
 import { checkedCertificateRequest } from "./checked-certificate-request.ts";
-import { updateCertificate } from "./enrolled-nodes.store.ts";
+import { createDirectoryCommits } from "./directory-commits.worker.ts";
+import { type RenewedCertificate, updateCertificates } from "./enrolled-nodes.store.ts";
 import type { EnrollmentDeps } from "./enrollment-deps.ts";
 
 /** The key stays: it is the node's identity. The certificate in use goes on until it expires. */
 export function renewCertificate(deps: EnrollmentDeps): MethodImpl<typeof NodeService.method.renewCertificate> {
+  // A change of the directory, so that every replica stops asking for the renewal.
+  const renew = createDirectoryCommits(deps, async (tx, renewed: readonly RenewedCertificate[]) => {
+    const latest = new Map(renewed.map((one) => [one.rowId, one]));
+    await updateCertificates(
+      tx,
+      [...latest.values()].sort((a, b) => (a.rowId < b.rowId ? -1 : 1)),
+    );
+    return renewed;
+  });
   return async (request, context) => {
     const node = await callingNode(deps, context);
     validate((check) => {
@@ -26,18 +35,11 @@ export function renewCertificate(deps: EnrollmentDeps): MethodImpl<typeof NodeSe
       throw invalidArgument([{ field: "csr_pem", rule: "must be for the key of the certificate in use" }]);
     }
     const authority = deps.authorities.issuing();
-    const issued = await issueNodeCertificate(authority, csr, {
+    const issued = issueNodeCertificate(authority, csr, {
       from: deps.clock.now(),
       ttlMs: deps.config.NODE_CERTIFICATE_TTL,
     });
-    const records = await deps.writes.run(() =>
-      deps.pool.transaction(async (tx) => {
-        await updateCertificate(tx, node.rowId, { expiresAt: issued.expiresAt, authorityId: authority.id });
-        // A change of the directory, so that every replica stops asking for the renewal.
-        return recordNodeChanges(tx, [node.rowId]);
-      }),
-    );
-    for (const record of records) deps.view.put(record);
+    await renew({ rowId: node.rowId, expiresAt: issued.expiresAt, authorityId: authority.id });
     return create(RenewCertificateResponseSchema, {
       certificatePem: issued.certificatePem,
       caCertificatePem: deps.authorities.bundlePem(),
