@@ -125,6 +125,12 @@ export const targets = {
     baseline: "-",
     ...atMost(120, "KB"),
   },
+  enrolledRate: {
+    benchmark: "connected-nodes",
+    what: "nodes enrolled with one join token (10,000 in a minute)",
+    baseline: "-",
+    ...atLeast(170, "/s"),
+  },
   connectedReturn: {
     benchmark: "connected-nodes",
     what: "10,000 nodes reconnect at once, all served after",
