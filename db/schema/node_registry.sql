@@ -460,6 +460,7 @@ CREATE INDEX node_reputations__pending ON node_registry.node_reputations USING b
 CREATE INDEX outbox__unpublished ON ONLY node_registry.outbox USING btree (id) WHERE (published_at IS NULL)
 CREATE INDEX reputation_evidence__node ON ONLY node_registry.reputation_evidence USING btree (node_id, id)
 CREATE INDEX reservation_returns__due ON node_registry.reservation_returns USING btree (due_at)
+CREATE INDEX storage_nodes__deregistered ON node_registry.storage_nodes USING btree (id) WHERE (state = 'deregistered'::text)
 CREATE INDEX storage_nodes__maintenance_until ON node_registry.storage_nodes USING btree (maintenance_until) WHERE (maintenance_until IS NOT NULL)
 CREATE INDEX storage_nodes__probation_until ON node_registry.storage_nodes USING btree (probation_until) WHERE is_on_probation
 CREATE INDEX under_replicated_chunks__urgency ON node_registry.under_replicated_chunks USING btree (live_replicas, wanted_replicas DESC, since, chunk_hash)

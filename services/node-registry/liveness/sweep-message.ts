@@ -16,6 +16,11 @@ export function toProtoSweep(state: SweepState, times: LivenessTimes): LivenessS
           overdueNodes: state.halted_nodes,
           onlineNodes: state.halted_of,
         }),
+    ...(isWarmingUp(state) ? { warmingUpUntil: toTimestamp(state.warm_until) } : {}),
     ...(state.swept_at === null ? {} : { lastRoundAt: toTimestamp(state.swept_at) }),
   });
+}
+
+function isWarmingUp(state: SweepState): state is SweepState & { readonly warm_until: Temporal.Instant } {
+  return state.warm_until !== null && Temporal.Instant.compare(state.warm_until, state.now) > 0;
 }
