@@ -17,7 +17,7 @@ export interface ChangeRing {
   push(change: LoggedChange): void;
   /** Undefined when it is compacted or not there yet. */
   at(revision: bigint): LoggedChange | undefined;
-  /** Sets where the ring begins while it is empty. */
+  /** Forgets everything: the ring goes on behind this revision. */
   start(revision: bigint): void;
   /** Resolves at the next push after this revision, or when the signal aborts. */
   pushedAfter(revision: bigint, signal: AbortSignal): Promise<void>;
@@ -37,6 +37,7 @@ export function createChangeRing(capacity: number): ChangeRing {
       return state.compacted;
     },
     start: (revision) => {
+      slots.length = 0;
       state.head = revision;
       state.compacted = revision;
     },

@@ -18,6 +18,31 @@ const addNode = (name: string) => sql.unsafe`
   insert into node_registry.directory_changes (revision, node_row_id, node_id, node)
   select head.revision, node.id, node.node_id, '\\x00' from head, node`;
 
+test("nodes that left while a view was cut off are gone from it, also where the log has nothing to say any more", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("node_registry");
+  for (const name of ["stays", "leaves"]) await pool.query(addNode(name));
+  const view = createNodeTable();
+  const ring = createChangeRing(100);
+  const deps = { pool, clock: systemClock, log: createTestLogger(), view, ring, figuresPeriodMs: () => undefined };
+  await using follower = await startFollower({ ...deps, compareEveryMs: 50 }, new AbortController().signal);
+  expect(view.candidates()).toHaveLength(2);
+
+  await pool.transaction(async (tx) => {
+    await tx.query(
+      sql.unsafe`update node_registry.storage_nodes set state = 'deregistered' where address_host = 'leaves'`,
+    );
+    await tx.query(addNode("joins"));
+    await tx.query(sql.unsafe`update node_registry.directory_head set revision = revision + 1`);
+    await tx.query(sql.unsafe`delete from node_registry.directory_changes`);
+    await tx.query(sql.unsafe`update node_registry.directory_head set compacted_revision = revision`);
+  });
+  await follower.caughtUp(AbortSignal.timeout(20_000));
+  expect(view.candidates().map((node) => node.address.host)).toEqual(["stays", "joins"]);
+  expect([ring.compacted, ring.head, view.revision]).toEqual([4n, 4n, 4n]);
+  expect(ring.at(2n)).toBeUndefined();
+});
+
 test("a view that was cut off for longer than changes are kept reads everything anew", async () => {
   await using db = await createTestDatabase();
   const pool = await db.pool("node_registry");
