@@ -1,8 +1,9 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import { MethodOptions_IdempotencyLevel } from "@bufbuild/protobuf/wkt";
 import { type Client, createClient, type Transport } from "@connectrpc/connect";
-import { createConnectTransport, Http2SessionManager } from "@connectrpc/connect-node";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { currentCall, currentTraceparent } from "#platform/rpc/trace.ts";
+import { openHttp2Sessions } from "./http2-sessions.ts";
 import { isWorthRepeating, serviceErrorOf, wasTokenRefused } from "./service-errors.ts";
 import type { ServiceTokenSource } from "./service-token-source.ts";
 
@@ -32,7 +33,7 @@ export function createServiceClient<S extends DescService>(
   service: S,
   options: ServiceClientOptions<S>,
 ): Client<S> & Disposable {
-  const sessions = new Http2SessionManager(options.baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 });
+  const sessions = openHttp2Sessions(options.baseUrl, { pingIntervalMs: 30_000, pingTimeoutMs: 10_000 });
   const inner = createConnectTransport({ baseUrl: options.baseUrl, httpVersion: "2", sessionManager: sessions });
   const repeatable = new Set<string>(options.idempotent ?? []);
   const isRepeatable = (method: DescMethod) =>
@@ -49,7 +50,7 @@ export function createServiceClient<S extends DescService>(
         inner.stream(method, signal, timeoutMs, headers, input, values),
       ),
   };
-  return Object.assign(createClient(service, transport), { [Symbol.dispose]: () => sessions.abort() });
+  return Object.assign(createClient(service, transport), { [Symbol.dispose]: () => sessions[Symbol.dispose]() });
 }
 
 type HeaderInit = ConstructorParameters<typeof Headers>[0];
