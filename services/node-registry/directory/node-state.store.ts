@@ -38,6 +38,7 @@ export async function writeState(
   },
 ): Promise<bigint> {
   const until = change.maintenanceUntil === null ? sql.fragment`null` : instant(change.maintenanceUntil);
+  const hasLeft = change.state === "deregistered";
   const row = await tx.one(sql.type(z.strictObject({ event_version: zInt8 }))`
     update node_registry.storage_nodes n set
       state = ${change.state}, maintenance_until = ${until}, state_reason = ${change.reason},
@@ -49,8 +50,15 @@ export async function writeState(
   await tx.query(sql.type(zVoid)`
     insert into node_registry.node_history
       (node_row_id, kind, previous_state, state, previous_liveness, liveness, actor, reason)
-    select node_row_id, 'state', ${node.state}, ${change.state}, liveness, liveness, ${change.actor}, ${change.reason}
+    select node_row_id, 'state', ${node.state}, ${change.state}, liveness,
+      case when ${hasLeft} then 'offline' else liveness end, ${change.actor}, ${change.reason}
     from node_registry.node_leases where node_row_id = ${node.row_id}`);
+  // At once, or the sweep would call a node silent that has said goodbye.
+  if (hasLeft) {
+    await tx.query(sql.type(zVoid)`
+      update node_registry.node_leases set liveness = 'offline', liveness_since = node_registry.lease_clock()
+      where node_row_id = ${node.row_id}`);
+  }
   return row.event_version;
 }
 

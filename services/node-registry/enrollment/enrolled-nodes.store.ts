@@ -87,9 +87,6 @@ export async function updateEnrolledNodes(
       capacity_gb = node.capacity_gb, certificate_expires_at = node.expires_at,
       certificate_authority_id = node.authority_id,
       state = case when n.state = 'deregistered' then 'in_service' else n.state end,
-      is_active = case when n.state = 'deregistered' then exists (
-        select 1 from node_registry.node_leases l
-        where l.node_row_id = n.id and l.liveness in ('online', 'suspect')) else n.is_active end,
       event_version = n.event_version + (n.state = 'deregistered')::int
     from ${declared(nodes)}
     where n.node_id = node.node_id

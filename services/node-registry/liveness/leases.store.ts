@@ -110,14 +110,14 @@ export const zLockedLease = z.strictObject({
 });
 export type LockedLease = z.infer<typeof zLockedLease>;
 
-/** Locks the leases of nodes that have been heard but are not online. */
+/** Locks the leases of nodes that have been heard but are not online; what comes after a goodbye is no return. */
 export async function lockReturningLeases(tx: Transaction, rowIds: readonly bigint[]): Promise<readonly LockedLease[]> {
   return tx.any(sql.type(zLockedLease)`
     select l.node_row_id as row_id, encode(n.node_id, 'hex') as node_id, n.state, l.liveness, l.last_beat,
       extract(epoch from l.last_beat - n.last_heartbeat)::float8 * 1000 as silent_ms
     from node_registry.node_leases l
     join node_registry.storage_nodes n on n.id = l.node_row_id
-    where l.node_row_id = any(${int8Array(rowIds)}) and l.liveness <> 'online'
+    where l.node_row_id = any(${int8Array(rowIds)}) and l.liveness <> 'online' and n.state <> 'deregistered'
     order by l.node_row_id
     for update of l`);
 }

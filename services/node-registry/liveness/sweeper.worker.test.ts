@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
 import { NodeLiveness, NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import {
   INTERVAL_MS,
@@ -11,7 +12,7 @@ import {
   warm,
 } from "../testing/liveness-fixture.ts";
 import { eventsOf } from "../testing/stored-events.ts";
-import { createTestNetwork, type TestNetwork, type TestRegistry } from "../testing/test-registry.ts";
+import { beat, createTestNetwork, heartbeat, type TestNetwork, type TestRegistry } from "../testing/test-registry.ts";
 
 let network: TestNetwork;
 let registry: TestRegistry;
@@ -61,6 +62,27 @@ test("a silent node is suspect at half the lease, offline at the lease, and onli
   const { transitions, lease } = await registry.directory.explainNode({ nodeId: node.nodeId });
   expect(transitions[1]?.evidence).toMatch(/^last heartbeat 2(\.\d)? s ago, lease 2 s$/);
   expect(lease?.epoch).toBeGreaterThanOrEqual(2);
+});
+
+test("a node that has left is offline at once, is never called silent, and is back with its first heartbeat", async () => {
+  await using stack = new AsyncDisposableStack();
+  const [leaving, silent] = await startNodes(stack, registry, 2);
+  if (leaving === undefined || silent === undefined) throw new Error("no nodes");
+  const node = await registry.enroll();
+  using client = node.connect();
+  await client.unary(heartbeat, beat(1));
+  await vi.waitFor(async () => expect(await livenessOf(registry, node.nodeId)).toBe(NodeLiveness.ONLINE), 5_000);
+  const left = await client.unary(NodeService.method.deregister, {});
+  expect(left.node).toMatchObject({ liveness: NodeLiveness.OFFLINE, isActive: false });
+  silent.cut();
+  await vi.waitFor(async () => expect(await livenessOf(registry, silent.nodeId)).toBe(NodeLiveness.OFFLINE), 10_000);
+  const words = async () => (await eventsOf(network.db, node.nodeId)).map((event) => event.word);
+  expect(await words()).toEqual(["registered", "online", "state_changed", "deregistered"]);
+  await registry.enroll({ csrPem: node.identity.csrPem });
+  const { node: returned } = await registry.directory.getNode({ nodeId: node.nodeId });
+  expect(returned).toMatchObject({ state: NodeState.IN_SERVICE, liveness: NodeLiveness.OFFLINE, isActive: false });
+  await client.unary(heartbeat, beat(1));
+  await vi.waitFor(async () => expect((await words()).slice(4)).toEqual(["state_changed", "online"]), 5_000);
 });
 
 test("60 % of ten nodes cut off at once stop the sweep, until enough return", async () => {
