@@ -59,6 +59,14 @@ test("a second signal ends the process at once", async () => {
   expect(await call).toBeInstanceOf(Error);
 });
 
+test("a stop that does not come to its end is ended at its deadline, and says so", async () => {
+  using main = start("stuck");
+  await ready(main);
+  main.child.kill("SIGTERM");
+  expect(await main.exited).toEqual({ code: 1, signal: null });
+  expect(main.output()).toContain("the stop takes too long");
+});
+
 test("a process whose parent is gone stops", async () => {
   using main = start();
   await ready(main);

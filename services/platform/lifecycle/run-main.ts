@@ -24,7 +24,11 @@ const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
  * `start` gets a signal that is aborted when the stop begins, also while it is still starting. What it imports itself is
  * compiled, and stripped of its types, once per machine: half of the time until a service first asks for its database.
  */
-export async function runMain(name: string, start: (signal: AbortSignal) => Promise<RunningMain>): Promise<void> {
+export async function runMain(
+  name: string,
+  start: (signal: AbortSignal) => Promise<RunningMain>,
+  stopDeadlineMs = STOP_DEADLINE_MS,
+): Promise<void> {
   enableCompileCache(COMPILE_CACHE);
   const log = createLogger(name, "info");
   const stopping = new AbortController();
@@ -46,7 +50,7 @@ export async function runMain(name: string, start: (signal: AbortSignal) => Prom
   }
   process.send?.({ type: "ready", ...running.addresses });
   await stopRequested;
-  await stopWithinDeadline(log, running);
+  await stopWithinDeadline(log, running, stopDeadlineMs);
   leave(log);
 }
 
@@ -69,11 +73,11 @@ function listenForStop(log: Logger, stopping: AbortController): Promise<void> {
   return promise;
 }
 
-async function stopWithinDeadline(log: Logger, running: AsyncDisposable): Promise<void> {
+async function stopWithinDeadline(log: Logger, running: AsyncDisposable, deadlineMs: number): Promise<void> {
   const deadline = setTimeout(() => {
-    log.fatal({ afterMs: STOP_DEADLINE_MS }, "the stop takes too long: the process ends");
+    log.fatal({ afterMs: deadlineMs }, "the stop takes too long: the process ends");
     process.exit(1);
-  }, STOP_DEADLINE_MS);
+  }, deadlineMs);
   try {
     await running[Symbol.asyncDispose]();
     log.info("stopped");

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { runMain } from "#platform/lifecycle/run-main.ts";
+import { type RunningMain, runMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
@@ -7,9 +7,12 @@ import { implementPartly } from "./implement-partly.ts";
 import { createTestIssuer } from "./test-issuer.ts";
 import { TestProtocol } from "./test-protocol.ts";
 
+const mode = process.argv[2];
+
 /** A service process for tests of the process's life; arguments and requests say what goes wrong. */
-await runMain("test-main", async (signal) => {
-  const mode = process.argv[2];
+await runMain("test-main", start, mode === "stuck" ? 300 : undefined);
+
+async function start(signal: AbortSignal): Promise<RunningMain> {
   if (mode === "fail") throw new Error("no configuration");
   process.stdout.write("starting\n");
   if (mode === "hang") await delay(60_000, undefined, { signal });
@@ -21,7 +24,7 @@ await runMain("test-main", async (signal) => {
       return { value };
     },
   });
-  return serveService({
+  const running = await serveService({
     name: "test-main",
     config: { HOST: "127.0.0.1", PORT: 0, OPS_PORT: 0 },
     log: createLogger("test-main", "info"),
@@ -30,4 +33,6 @@ await runMain("test-main", async (signal) => {
     verifier,
     readiness: {},
   });
-});
+  if (mode !== "stuck") return running;
+  return { addresses: running.addresses, [Symbol.asyncDispose]: () => delay(60_000) };
+}
