@@ -10,6 +10,7 @@ import { limitPipelining } from "./pipelining.ts";
 import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
 import { guardSessions } from "./session-guard.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
+import { startInTurns } from "./start-queue.ts";
 
 export interface HttpServerOptions {
   readonly host: string;
@@ -46,7 +47,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   // Longer than the minute after which common load balancers drop idle connections: they should be the ones to close.
   keepAliveTimeoutMs: 65_000,
   maxConnections: 20_000,
-  maxConcurrentStreams: 256,
+  maxConcurrentStreams: 100,
   maxBodyBytes: 128 * 1024 * 1024,
   idleMs: 30_000,
   pingTimeoutMs: 20_000,
@@ -72,7 +73,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     maxBodyBytes: limits.maxBodyBytes,
     fallback: notFound,
   });
-  const handler = createDispatcher(options.routes ?? [], options.services, rpc);
+  const handler = startInTurns(createDispatcher(options.routes ?? [], options.services, rpc));
   const http1 = createHttp1Server(
     {
       headersTimeout: limits.headersTimeoutMs,
@@ -89,8 +90,9 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
   const http2 = createHttp2Server(
     {
       settings: { maxConcurrentStreams: limits.maxConcurrentStreams },
-      // Against rapid reset (CVE-2023-44487): more resets than this and the session is told to go away.
-      streamResetBurst: 1_000,
+      // Against rapid reset (CVE-2023-44487): more resets than this and the session is told to go away. A client may give
+      // up all its streams at once, and the next ones too.
+      streamResetBurst: 2 * limits.maxConcurrentStreams,
       streamResetRate: 100,
     },
     handler,

@@ -6,8 +6,7 @@ const MAX_UNANSWERED = 16;
 
 /**
  * Cuts HTTP/1.1 connections that send requests without end and wait for no answer. Node parses all of them out of one
- * packet and starts them in the same turn of the event loop: a few such connections would hold up everybody else for
- * seconds. Clients that pipeline at all keep to a handful.
+ * packet, and each of them holds memory until it is answered. Clients that pipeline at all keep to a handful.
  */
 export function limitPipelining<R extends typeof IncomingMessage, S extends typeof ServerResponse>(
   handler: RequestListener<R, S>,
