@@ -11,7 +11,7 @@ import { publishDeadLetter } from "./dead-letter.ts";
 import { type DeliveredEvent, deliveredEvent, type UnreadableMessage } from "./delivered-event.ts";
 import { recordGivenUp } from "./inbox.store.ts";
 import { createParking, type ParkedKey } from "./parking.ts";
-import { createPipeline } from "./pipeline.ts";
+import { createPipeline, type Pipeline } from "./pipeline.ts";
 
 const MAX_PARKED = 1_000;
 const MAX_RETRY_DELAY_MS = 60_000;
@@ -53,14 +53,18 @@ class ConsumerSession {
   readonly #parking = createParking<DeliveredEvent>();
   /** Of messages without an envelope, those that could not be put aside yet. */
   #unreadable: UnreadableMessage[] = [];
-  readonly #pipeline = createPipeline(
-    (events, before) => startBatch(this.#context, events, before, (result) => this.#onCommitted(events, result)),
-    (events) => this.#applyOrSplit(events),
-  );
+  readonly #pipeline: Pipeline;
   #waits = 0;
 
   constructor(context: ConsumerContext, pull: Pull<Arrived>, latch: Latch) {
     this.#context = context;
+    const { clock, leaseTtlMs = 10_000 } = context.options;
+    this.#pipeline = createPipeline(
+      (events, before) => startBatch(context, events, before, (result) => this.#onCommitted(events, result)),
+      (events) => this.#applyOrSplit(events),
+      // The lease is renewed each third of its time.
+      { monotonicMs: () => clock.monotonicMs(), longestMs: leaseTtlMs / 6 },
+    );
     this.#pull = pull;
     this.#latch = latch;
   }
