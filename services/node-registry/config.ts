@@ -27,7 +27,13 @@ const shape = {
 
 export type NodeRegistryConfig = ReturnType<typeof loadNodeRegistryConfig>;
 
+/** With the jitter of a tenth still less than the half lease at which a node is suspect. */
+const MAX_INTERVAL_PER_LEASE = 0.4;
+
 /** The only reader of the environment in this service. */
 export function loadNodeRegistryConfig(env = process.env) {
-  return loadConfig(shape, env);
+  const config = loadConfig(shape, env);
+  // A node that comes when it is told to must never be called silent, whichever of the two was set.
+  const longestMs = Math.floor(config.NODE_LEASE_TTL * MAX_INTERVAL_PER_LEASE);
+  return { ...config, NODE_HEARTBEAT_INTERVAL: Math.min(config.NODE_HEARTBEAT_INTERVAL, longestMs) };
 }

@@ -19,6 +19,7 @@ test.each(["node.example.org", "8.8.8.8", "2a00:1450::1", "xn--bcher-kva.example
 test.each([
   ...["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.1.1", "0.0.0.0", "224.0.0.1"],
   ...["::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "localhost", "printer.local", "intranet"],
+  ...["::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "fec0::1", "::ffff:7f00:1"],
 ])("%s is only an address where private ones are allowed", (host) => {
   expect(isAccepted(host)).toBe(false);
   expect(isAccepted(host, true)).toBe(true);
@@ -35,6 +36,7 @@ test.each([
   "http://x.example",
   "x.example:80",
   "-a.example",
+  ...["0x7f.1", "0x7f000001", "127.1", "2130706433", "node.0x1", "node.5", "node.5."],
 ])("%j is never an address", (host) => expect(isAccepted(host, true)).toBe(false));
 
 test.each([0, -1, 65_536])("port %d is refused", (port) => expect(isAccepted("8.8.8.8", false, port)).toBe(false));

@@ -2,6 +2,8 @@ import { BlockList, isIP } from "node:net";
 import type { Check } from "#platform/rpc/validate.ts";
 
 const HOST_NAME = /^(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*\.?$/i;
+/** Resolvers read 0x7f.1 and 127.1 as addresses: a name whose last part is a number is none (WHATWG URL, "ends in a number"). */
+const ENDS_IN_NUMBER = /(^|\.)(\d+|0x[0-9a-f]*)\.?$/i;
 /** Names that mean this machine or this local network, whoever resolves them. */
 const LOCAL_NAME = /(^|\.)(localhost|local|internal|localdomain|home\.arpa)\.?$/i;
 
@@ -24,12 +26,18 @@ for (const [network, prefix] of [
   notPublic.addSubnet(network, prefix, "ipv4");
 }
 for (const [network, prefix] of [
-  ["::", 127],
+  // Besides the unspecified address and loopback the old ways to write an IPv4 address as an IPv6 one, with 64:ff9b, 2001
+  // and 2002: where they are still routed, they lead wherever the IPv4 address in them does.
+  ["::", 96],
+  ["64:ff9b::", 96],
   ["64:ff9b:1::", 48],
   ["100::", 64],
+  ["2001::", 32],
   ["2001:db8::", 32],
+  ["2002::", 16],
   ["fc00::", 7],
   ["fe80::", 10],
+  ["fec0::", 10],
   ["ff00::", 8],
 ] as const) {
   notPublic.addSubnet(network, prefix, "ipv6");
@@ -56,8 +64,7 @@ function hostRule(host: string, allowsPrivate: boolean): string | undefined {
   const family = isIP(host);
   // A zone (fe80::1%eth0) means something on one machine only.
   if (host.includes("%")) return "must not have a zone";
-  // Digits and dots only are a mistyped IPv4 address, which some resolvers read as another one.
-  if (family === 0 && (!HOST_NAME.test(host) || /^[\d.]+$/.test(host))) {
+  if (family === 0 && (!HOST_NAME.test(host) || ENDS_IN_NUMBER.test(host))) {
     return "must be a host name, an IPv4 address or an IPv6 address without brackets";
   }
   if (allowsPrivate) return undefined;
@@ -67,6 +74,15 @@ function hostRule(host: string, allowsPrivate: boolean): string | undefined {
 function isPrivate(host: string, family: number): boolean {
   if (family === 0) return LOCAL_NAME.test(host) || !host.includes(".");
   return notPublic.check(host, family === 4 ? "ipv4" : "ipv6");
+}
+
+/** A short text that a node says about itself and operators read in tables and logs: it must not move their cursor. */
+export function checkLabel(check: Check, field: string, value: string, limits: { min?: number; max: number }): void {
+  check.text(field, value, limits);
+  // NUL and lone surrogates are named by the rule above.
+  if (/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(value.replaceAll("\0", ""))) {
+    check.fail(field, "must not contain control or formatting characters");
+  }
 }
 
 /** The /24 (IPv4) or /64 (IPv6) of an address as PostgreSQL writes a cidr; "" for what is no address. */

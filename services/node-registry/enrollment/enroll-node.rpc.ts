@@ -8,7 +8,7 @@ import {
 import { peerAddressOf } from "#platform/rpc/caller.ts";
 import { toDuration } from "#platform/rpc/time.ts";
 import { validate } from "#platform/rpc/validate.ts";
-import { checkAddress } from "../directory/address.ts";
+import { checkAddress, checkLabel } from "../directory/address.ts";
 import { toProtoNode } from "../directory/node-record.ts";
 import { registryError } from "../errors.ts";
 import { type CertificateRequest, issueNodeCertificate } from "./certificates.ts";
@@ -59,8 +59,8 @@ function checkFields(deps: EnrollmentDeps, request: EnrollNodeRequest): void {
     check.text("csr_pem", request.csrPem, { maxBytes: 16_384 });
     checkAddress(check, "address", request.address, deps.config.NODE_ALLOW_PRIVATE_ADDRESSES);
     check.int("capacity_gb", request.capacityGb, { min: 1, max: MAX_CAPACITY_GB });
-    check.text("software_version", request.softwareVersion, { min: 1, max: 64 });
-    if (request.region !== undefined) check.text("region", request.region, { max: 64 });
+    checkLabel(check, "software_version", request.softwareVersion, { min: 1, max: 64 });
+    if (request.region !== undefined) checkLabel(check, "region", request.region, { max: 64 });
   });
 }
 

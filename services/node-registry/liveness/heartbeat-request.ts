@@ -1,6 +1,6 @@
 import type { Address } from "#gen/decentrastore/node_registry/v1/address_pb.ts";
 import { validate } from "#platform/rpc/validate.ts";
-import { checkAddress } from "../directory/address.ts";
+import { checkAddress, checkLabel } from "../directory/address.ts";
 
 /** The fields that HeartbeatRequest and StreamHeartbeatsRequest share. */
 export interface HeartbeatFields {
@@ -13,7 +13,7 @@ export interface HeartbeatFields {
   readonly chunkDigest?: Uint8Array | undefined;
 }
 
-/** 8 EiB less one: bytes stay exact in a double, and no disk is larger. */
+/** 8 PiB less one: bytes stay exact in a double, and no node is larger. */
 const MAX_FIGURE = BigInt(Number.MAX_SAFE_INTEGER);
 const DIGEST_BYTES = 8;
 
@@ -35,7 +35,7 @@ export function checkHeartbeat(request: HeartbeatFields, allowsPrivate: boolean)
     check.int("chunk_count", request.chunkCount, { min: 0n, max: MAX_FIGURE });
     if (request.address !== undefined) checkAddress(check, "address", request.address, allowsPrivate);
     if (request.softwareVersion !== undefined) {
-      check.text("software_version", request.softwareVersion, { min: 1, max: 64 });
+      checkLabel(check, "software_version", request.softwareVersion, { min: 1, max: 64 });
     }
     if (request.chunkDigest !== undefined && request.chunkDigest.length !== DIGEST_BYTES) {
       check.fail("chunk_digest", "must have 8 bytes");

@@ -20,7 +20,7 @@ export const file_decentrastore_node_registry_v1_address: GenFile = /*@__PURE__*
  */
 export type Address = Message<"decentrastore.node_registry.v1.Address"> & {
   /**
-   * Host name, IPv4 address or IPv6 address without brackets; at most 253 characters.
+   * Host name, IPv4 address or IPv6 address without brackets; at most 253 characters. A name never ends in a number.
    *
    * @generated from field: string host = 1;
    */

@@ -167,21 +167,21 @@ export type EnrollNodeRequest = Message<"decentrastore.node_registry.v1.EnrollNo
   address?: Address | undefined;
 
   /**
-   * What it offers, in units of 2^30 bytes: 1 to 4,194,304.
+   * What it offers, in units of 2^30 bytes: 1 to 1,048,576.
    *
    * @generated from field: int32 capacity_gb = 4;
    */
   capacityGb: number;
 
   /**
-   * What it runs; 1 to 64 characters.
+   * What it runs; 1 to 64 characters, none of them control or formatting characters.
    *
    * @generated from field: string software_version = 5;
    */
   softwareVersion: string;
 
   /**
-   * Where it stands, in the operator's words; at most 64 characters.
+   * Where it stands, in the operator's words; at most 64 characters, none of them control or formatting characters.
    *
    * @generated from field: optional string region = 6;
    */

@@ -64,7 +64,7 @@ export type HeartbeatRequest = Message<"decentrastore.node_registry.v1.Heartbeat
   address?: Address | undefined;
 
   /**
-   * A new version, 1 to 64 characters; absent where it is unchanged.
+   * A new version, 1 to 64 characters without control and formatting ones; absent where it is unchanged.
    *
    * @generated from field: optional string software_version = 6;
    */
@@ -172,7 +172,7 @@ export type StreamHeartbeatsRequest = Message<"decentrastore.node_registry.v1.St
   address?: Address | undefined;
 
   /**
-   * A new version, 1 to 64 characters; absent where it is unchanged.
+   * A new version, 1 to 64 characters without control and formatting ones; absent where it is unchanged.
    *
    * @generated from field: optional string software_version = 6;
    */
