@@ -23,6 +23,9 @@ const longOnly = new Set([
   ...["consumer", "event-latency", "import-sqlite", "rpc", "relay", "proofs", "hostile"],
 ]);
 
+/** Those whose profiles show the measured work alone. */
+const profilesItself = new Set(["quota-consume", "quota-reserve", "relay"]);
+
 const { values: options, positionals: names } = parseArgs({
   allowPositionals: true,
   options: {
@@ -59,11 +62,16 @@ async function runChosen(folder: string): Promise<void> {
   const resultFile = join(folder, "results.ndjson");
   const machine = await describeMachine();
   process.stdout.write(`${machine.join("\n")}\n`);
+  const leftOut = all.filter((benchmark) => isShort && names.length === 0 && !chosen.includes(benchmark));
+  if (leftOut.length > 0) process.stdout.write(`left to the long form: ${leftOut.join(", ")}\n`);
   const failed: string[] = [];
+  const started = performance.now();
   for (const benchmark of chosen) {
     process.stdout.write(`\n== ${benchmark}\n`);
-    const code = await runOne(benchmark, resultFile, options.profile ? ["--cpu-prof", `--cpu-prof-dir=${folder}`] : []);
+    const from = performance.now();
+    const code = await runOne(benchmark, resultFile, options.profile ? folder : undefined);
     if (code !== 0) failed.push(`${benchmark} (${code})`);
+    process.stdout.write(`(${secondsSince(from)} s)\n`);
   }
   if (options.profile) await printProfiles(folder);
   const measured = await resultsIn(resultFile);
@@ -81,14 +89,22 @@ async function runChosen(folder: string): Promise<void> {
   if (options.record) await recordRun({ ...run, measured });
   if (failed.length === 0) process.stdout.write("\nevery benchmark met its targets\n");
   else process.stdout.write(`\nmissed or failed: ${failed.join(", ")}\n`);
+  process.stdout.write(`${secondsSince(started)} s in all\n`);
   process.exitCode = failed.length === 0 ? 0 : 1;
 }
 
-function runOne(benchmark: string, resultFile: string, nodeOptions: readonly string[]): Promise<number | null> {
+function secondsSince(from: number): string {
+  return ((performance.now() - from) / 1_000).toFixed(1);
+}
+
+function runOne(benchmark: string, resultFile: string, profiles: string | undefined): Promise<number | null> {
   const form = isShort ? "short" : "long";
+  const profiling = profiles === undefined ? [] : ["--cpu-prof", `--cpu-prof-dir=${profiles}`];
   // Those that run a service as a process of its own hand it these options.
-  const forServices = nodeOptions.length > 0 ? { BENCH_NODE_OPTIONS: nodeOptions.join(" ") } : {};
-  const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: form, ...forServices };
+  const forProfiles =
+    profiles === undefined ? {} : { BENCH_NODE_OPTIONS: profiling.join(" "), BENCH_PROFILES: profiles };
+  const env = { ...process.env, BENCH_RESULTS: resultFile, BENCH_FORM: form, ...forProfiles };
+  const nodeOptions = profilesItself.has(benchmark) ? [] : profiling;
   return new Promise((resolve, reject) => {
     // The option with which the services run too.
     spawn(

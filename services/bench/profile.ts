@@ -9,6 +9,8 @@ const profileSchema = z.object({
   ),
   samples: z.array(z.int()),
   timeDeltas: z.array(z.number()),
+  /** What `profiled` divides by. */
+  operations: z.number().optional(),
 });
 const notWork = new Set(["(idle)", "(program)", "(root)"]);
 const LONGEST = 15;
@@ -16,7 +18,8 @@ const LONGEST = 15;
 /** Where the processor time of each profile in a folder went: by package or folder, and by function. */
 export async function printProfiles(folder: string): Promise<void> {
   for (const file of (await readdir(folder)).filter((name) => name.endsWith(".cpuprofile")).sort()) {
-    const { nodes, samples, timeDeltas } = profileSchema.parse(JSON.parse(await readFile(join(folder, file), "utf8")));
+    const profile = profileSchema.parse(JSON.parse(await readFile(join(folder, file), "utf8")));
+    const { nodes, samples, timeDeltas, operations } = profile;
     const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
     const [places, functions] = [new Map<string, number>(), new Map<string, number>()];
     let total = 0;
@@ -30,8 +33,8 @@ export async function printProfiles(folder: string): Promise<void> {
       add(functions, `${frame.functionName || "(anonymous)"} ${place}:${frame.lineNumber + 1}`, micros);
     }
     console.log(`\n${file}: ${(total / 1e6).toFixed(1)} s of work`);
-    printTable(shares("where", places, total));
-    printTable(shares("function", functions, total));
+    printTable(shares("where", places, { total, operations }));
+    printTable(shares("function", functions, { total, operations }));
   }
 }
 
@@ -46,9 +49,17 @@ function add(sums: Map<string, number>, name: string, micros: number): void {
   sums.set(name, (sums.get(name) ?? 0) + micros);
 }
 
-function shares(heading: string, sums: ReadonlyMap<string, number>, total: number) {
+function shares(
+  heading: string,
+  sums: ReadonlyMap<string, number>,
+  { total, operations }: { total: number; operations: number | undefined },
+) {
   return [...sums]
     .sort(([, a], [, b]) => b - a)
     .slice(0, LONGEST)
-    .map(([name, micros]) => ({ [heading]: name, "% of work": Number(((100 * micros) / total).toFixed(1)) }));
+    .map(([name, micros]) => ({
+      [heading]: name,
+      "% of work": Number(((100 * micros) / total).toFixed(1)),
+      ...(operations === undefined ? {} : { "µs each": Number((micros / operations).toFixed(1)) }),
+    }));
 }

@@ -13,8 +13,9 @@ import { systemClock as clock } from "#platform/time/clock.ts";
 import { onChunkFacts } from "../user-quota/charges/on-chunk-facts.event.ts";
 import type { Deps } from "../user-quota/deps.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
-import { measured } from "./measured.ts";
+import { isShort, measured } from "./measured.ts";
 import { postgresCpuMicros } from "./postgres-cpu.ts";
+import { profiled } from "./profiled.ts";
 
 // How many chunk.stored events per second become charges, from the stream to the committed ledger: spread over 100,000
 // users, all of one user, and, as the baseline of the same run, events that only pass the inbox.
@@ -22,7 +23,7 @@ import { postgresCpuMicros } from "./postgres-cpu.ts";
 
 const users = 100_000;
 const eventsWord = process.argv.find((word) => word.startsWith("--events="));
-const total = Number(eventsWord?.slice("--events=".length) ?? 90_000);
+const total = Number(eventsWord?.slice("--events=".length) ?? (isShort ? 30_000 : 90_000));
 const nothing = z.strictObject({});
 
 await using kit = await createBenchKit();
@@ -64,6 +65,11 @@ measured("consumeHot", hot / spread);
 async function measure(round: string, name: string, userOf: (index: number) => string, charges: boolean) {
   const count = round === "warm-up" ? total / 6 : total;
   await publish(count, userOf);
+  const consumed = () => consume(round, name, count, charges);
+  return round === "warm-up" ? consumed() : profiled(`consume, ${name}`, count, consumed);
+}
+
+async function consume(round: string, name: string, count: number, charges: boolean) {
   const facts = onChunkFacts(deps);
   let applied = 0;
   const finished = Promise.withResolvers<void>();

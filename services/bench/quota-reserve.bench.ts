@@ -20,6 +20,7 @@ import type { Deps } from "../user-quota/deps.ts";
 import { userQuotaHandlers } from "../user-quota/rpcs.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
 import { isShort, measured } from "./measured.ts";
+import { profiled } from "./profiled.ts";
 
 // ReserveStorage as a handler, and over the wire (Connect over h2c, access token, policy; client and server share this
 // process, so each call pays for both), against the bare SQL of the same work through the same pool: a transaction that
@@ -111,6 +112,13 @@ console.log(`distinct users: handler ${ratio(handler, bare)}, over the wire ${ra
 console.log(
   `one user: handler ${ratio(bareHot, handlerHot)}, over the wire ${ratio(bareHot, wireHot)} times the time of the bare SQL`,
 );
+// After the figures, since a profile slows what it shows.
+if (process.env.BENCH_PROFILES !== undefined) {
+  const handled = 10 * callsPerSlice;
+  await profiled("ReserveStorage, handler", handled, async () => {
+    for (let slice = 0; slice < 10; slice += 1) await run(asHandler, spread, slice * callsPerSlice);
+  });
+}
 measured("reserveDistinct", handler / bare);
 measured("reserveHot", bareHot / handlerHot);
 sessionManager.abort();

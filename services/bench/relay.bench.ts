@@ -6,6 +6,8 @@ import { createOutbox, type OutboxEvent, transact } from "#platform/outbox/outbo
 import { startRelay } from "#platform/outbox/relay.worker.ts";
 import { systemClock as clock } from "#platform/time/clock.ts";
 import { benchEvents, createBenchKit, percentile, perSecond } from "./event-bench-kit.ts";
+import { postgresCpuMicros } from "./postgres-cpu.ts";
+import { profiled } from "./profiled.ts";
 
 // How fast the relay drains an outbox, against publishing the same messages without a database; and how long an event
 // takes from the start of its transaction to a subscriber, at a steady 1,000 events a second, ten a transaction.
@@ -33,17 +35,24 @@ await streams.purge("CHUNKS");
 await streams.delete("CHUNKS"); // its memory of message ids too
 const startedAt = clock.monotonicMs();
 const cpuAtStart = process.cpuUsage();
+const databaseAtStart = await postgresCpuMicros(pool);
 await using _relay = startRelay({
   ...{ pool, schema: "node_registry", nats, streams: ["CHUNKS"], outbox, clock, log: kit.log, metrics, signal },
 });
-while ((await published()) < total) await clock.sleep(5);
+await profiled("relay", total, async () => {
+  while ((await published()) < total) await clock.sleep(5);
+});
 const relayMs = clock.monotonicMs() - startedAt;
 const cpu = process.cpuUsage(cpuAtStart);
 console.log(
   `relay, outbox to marked:      ${perSecond(total, relayMs)}, ratio to bare ${(bareMs / relayMs).toFixed(2)}`,
 );
 
-console.log(`relay, CPU of this process:   ${((cpu.user + cpu.system) / total).toFixed(1)} µs per event`);
+const databaseMicros = (await postgresCpuMicros(pool)) - databaseAtStart;
+console.log(
+  `relay, processor time per event: Node ${((cpu.user + cpu.system) / total).toFixed(1)} µs, ` +
+    `PostgreSQL ${(databaseMicros / total).toFixed(1)} µs`,
+);
 
 const delays = (await steady(1_000, 8)).toSorted((a, b) => a - b);
 const [p50, p99] = [percentile(delays, 50), percentile(delays, 99)];

@@ -2,14 +2,15 @@ import type pg from "pg";
 import { printTable } from "../../db/table.ts";
 import { createChunkBench, seedNodes, seedUploads } from "./chunk-bench-kit.ts";
 import { benchEvents, createBenchKit } from "./event-bench-kit.ts";
+import { isShort } from "./measured.ts";
 import { seedReplicas } from "./proof-bench-kit.ts";
 
 // What a row of each large table takes on disk with its indexes, as SCALING.md counts with it. Tables are filled with rows
 // of the usual sizes and vacuumed; a table that is written to all day takes up to half as much again.
 
-const REPLICAS = 600_000;
-const UPLOADS = 100;
-const EVENTS = 40_000;
+const REPLICAS = isShort ? 150_000 : 600_000;
+const UPLOADS = isShort ? 20 : 100;
+const EVENTS = isShort ? 10_000 : 40_000;
 
 await using registry = await createChunkBench();
 await seedNodes(registry.bare, 10_000);
