@@ -1,5 +1,7 @@
+import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { transact } from "#platform/outbox/outbox.ts";
+import { changeState } from "../directory/change-state.worker.ts";
 import { selectTransitions } from "../liveness/explanation.store.ts";
 import { type ChunkFixture, createChunkFixture, newHash, type TestNode } from "../testing/chunk-fixture.ts";
 import { eventsAbout } from "../testing/proof-queries.ts";
@@ -69,4 +71,27 @@ test("failures that are spread over time, or few, are no mass failure, and what 
   // Those that have just been shut out count as well.
   await fail(fixture, [...failing.slice(4), ...nodes.slice(6, 8)], 4);
   expect(failing.slice(4).map((node) => stateOf(fixture, node))).toEqual(["in_service", "in_service"]);
+});
+
+test("an admin shuts out nodes that the brake holds, and the rest follows when few are left", async () => {
+  await using fixture = await createChunkFixture();
+  const failing = (await fixture.addNodes(16)).slice(0, 6);
+  // For days, so that nothing ends by itself.
+  for (let day = 0; day < 3; day += 1) {
+    await fail(fixture, failing, 4);
+    expect(failing.map((node) => stateOf(fixture, node))).toEqual(failing.map(() => "in_service"));
+    await fixture.clock.advance(24 * 3_600_000);
+  }
+  const order = {
+    state: "disqualified",
+    maintenanceUntil: null,
+    reason: "keeps nothing",
+    actor: randomUUID(),
+  } as const;
+  for (const node of failing.slice(0, 2)) await changeState(fixture.deps, node.nodeId, order);
+  await fail(fixture, failing, 1);
+  // Those that were shut out within the hour count as well; an hour later they do not.
+  await fixture.clock.advance(3_600_001);
+  await fail(fixture, failing.slice(2), 1);
+  expect(failing.map((node) => stateOf(fixture, node))).toEqual(failing.map(() => "disqualified"));
 });

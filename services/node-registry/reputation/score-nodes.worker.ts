@@ -35,7 +35,7 @@ export interface ScoringResult {
   /** The nodes that changed, for the view after the commit. */
   readonly records: readonly NodeRecord[];
   /** Nodes that the brake has kept from being shut out, and what it went by. */
-  readonly withheld: (Failing & { readonly withheldNodes: number }) | undefined;
+  readonly withheld: (Failing & { readonly nodeIds: readonly string[] }) | undefined;
 }
 
 /**
@@ -85,8 +85,8 @@ async function brake(
   scored: readonly Scored[],
 ): Promise<{ braked: readonly Scored[]; withheld: ScoringResult["withheld"] }> {
   const isToGo = ({ node, assessment }: Scored) => assessment.disqualification !== undefined && isPresent(node);
-  const withheldNodes = scored.filter(isToGo).length;
-  if (withheldNodes === 0) return { braked: scored, withheld: undefined };
+  const nodeIds = scored.filter(isToGo).map(({ node }) => node.node_hash);
+  if (nodeIds.length === 0) return { braked: scored, withheld: undefined };
   const since = clock.now().subtract({ milliseconds: TOGETHER_MS });
   const found = await countFailing(tx, rules.thresholds.probationBelow, since);
   if (!isMassFailure(found)) return { braked: scored, withheld: undefined };
@@ -96,7 +96,7 @@ async function brake(
     const assessment = { ...one.assessment, disqualification: undefined };
     return { ...one, assessment, withheld: withheldBecause(reason, found) };
   });
-  return { braked, withheld: { ...found, withheldNodes } };
+  return { braked, withheld: { ...found, nodeIds } };
 }
 
 /** Another formula scored it last: the whole log counts anew. */

@@ -10,6 +10,7 @@ import { lockPending, markOtherFormulas } from "./standings.store.ts";
 
 const TICK_MS = 250;
 const PAGE = 500;
+const LOGGED_NODES = 20;
 
 export interface ScorerDeps {
   readonly pool: Pool;
@@ -67,9 +68,13 @@ export async function scorePending(deps: ScorerDeps): Promise<number> {
     return { count: stored.length, ...(await scoreNodes(deps, tx, stored)) };
   });
   if (withheld !== undefined) {
-    const { withheldNodes, ...found } = withheld;
-    withheldCounter(deps.metrics).inc(withheldNodes);
-    deps.log.error({ withheldNodes, ...found }, "too many nodes fail at once: nobody is disqualified");
+    const { nodeIds, ...found } = withheld;
+    withheldCounter(deps.metrics).inc(nodeIds.length);
+    // Nothing ends this by itself while they go on failing: whether they cheat or the fault is ours, a human must tell.
+    deps.log.error(
+      { ...found, withheldNodes: nodeIds.length, nodeIds: nodeIds.slice(0, LOGGED_NODES) },
+      "too many nodes fail at once: nobody is disqualified; if the fault is theirs, shut them out by SetNodeState",
+    );
   }
   for (const record of records) deps.view.put(record);
   return count;
