@@ -1,10 +1,11 @@
+import { createHash } from "node:crypto";
 import { median } from "#platform/testing/median.ts";
 import { serviceNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
 import type { Plane } from "./plane/plane.ts";
-import { handlesOf, residentMiB, treeOf } from "./plane/process-tree.ts";
+import { handlesOf, processorMs, residentMiB, treeOf } from "./plane/process-tree.ts";
 import type { ChaosOptions } from "./run.ts";
-import { growth, type Sample } from "./soak-verdict.ts";
+import { growth, type Probe, type Sample } from "./soak-verdict.ts";
 import { pause } from "./workload/ask.ts";
 
 /** No faults at all: the load goes on, and nothing may grow. */
@@ -12,10 +13,12 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
   return {
     disturb: async (plane: Plane, history: History, durationMs: number) => {
       const samples: Sample[] = [];
+      const probes: Probe[] = [];
       const startedAtMs = Date.now();
       const everyMs = Math.max(1_000, durationMs / 200);
       for (let atMs = 0; atMs < durationMs; atMs = Date.now() - startedAtMs) {
         samples.push(...(await sampleAll(plane, atMs)));
+        probes.push(probe(atMs));
         await pause(everyMs, new AbortController().signal);
       }
       const latencies = history.latencies.map((one) => ({ ...one, atMs: one.atMs - startedAtMs }));
@@ -26,18 +29,36 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
       for (const [rpc, own] of Map.groupBy(latencies, (latency) => latency.rpc)) {
         say(`${rpc}: ${own.length} calls, median ${median(own.map(({ tookMs }) => tookMs)).toFixed(1)} ms`);
       }
-      return growth(samples, latencies, durationMs);
+      say(`the same piece of work took ${median(probes.map(({ tookMs }) => tookMs)).toFixed(1)} ms beside the load`);
+      return growth(samples, latencies, probes, durationMs);
     },
   };
+}
+
+const WORK = Buffer.alloc(256 * 1_024, 7);
+
+function probe(atMs: number): Probe {
+  const startedAt = performance.now();
+  for (let round = 0; round < 12; round += 1) createHash("sha256").update(WORK).digest();
+  return { atMs, tookMs: performance.now() - startedAt };
 }
 
 async function sampleAll(plane: Plane, atMs: number): Promise<Sample[]> {
   const single = [...serviceNames, "nats" as const].map((process) => {
     const pid = plane.pidOf(process);
-    return { atMs, process, pid, residentMiB: residentMiB(pid), handles: handlesOf(pid) };
+    return {
+      atMs,
+      process,
+      pid,
+      residentMiB: residentMiB(pid),
+      handles: handlesOf(pid),
+      processorMs: processorMs(pid),
+    };
   });
   // Of PostgreSQL the number of its processes tells: each connection is one.
   const pid = plane.pidOf("postgres");
   const connections = (await treeOf(pid)).length;
-  return [...single, { atMs, process: "postgres", pid, residentMiB: residentMiB(pid), handles: connections }];
+  const ofPostgres = { atMs, process: "postgres", pid, residentMiB: residentMiB(pid), handles: connections };
+  // The backends' processor time ends with them; the parent's alone says nothing and cannot grow.
+  return [...single, { ...ofPostgres, processorMs: 0 }];
 }

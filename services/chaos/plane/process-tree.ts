@@ -37,6 +37,18 @@ export function residentMiB(pid: number): number {
   }
 }
 
+/** Processor time since its start, which other programs do not lengthen; 0 where the system does not tell. */
+export function processorMs(pid: number): number {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // Behind the name, which may hold anything: utime and stime in hundredths of a second.
+    const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    return (Number(fields[11] ?? 0) + Number(fields[12] ?? 0)) * 10;
+  } catch {
+    return 0;
+  }
+}
+
 /** Open files and sockets; 0 where the system does not tell. */
 export function handlesOf(pid: number): number {
   try {
