@@ -1,4 +1,8 @@
 import pg from "pg";
+import { z } from "zod";
+import { connectSubscriber } from "../system-tests/fixtures/stream-replay.ts";
+import { eventually } from "./eventually.ts";
+import { streamNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
 import { startLink } from "./link.ts";
 import { type NatsCluster, startNatsCluster } from "./plane/nats-cluster.ts";
@@ -6,7 +10,7 @@ import type { Plane } from "./plane/plane.ts";
 import { type PostgresPair, startPostgresPair } from "./plane/postgres-pair.ts";
 import { loginOf, type startSingleStores, throughPort } from "./plane/stores.ts";
 import type { ChaosOptions } from "./run.ts";
-import { allReady, eventually } from "./settle.ts";
+import { allReady } from "./settle.ts";
 import { pause } from "./workload/ask.ts";
 
 /** After the new primary takes writes, every service must have acknowledged a call that writes. */
@@ -14,6 +18,7 @@ const RECOVERY_MS = 10_000;
 const serviceNames = ["auth", "user-quota", "node-registry"] as const;
 /** Of each service a call that writes and that the load makes all the time. */
 const writes = ["Login acknowledged", "PlaceChunks acknowledged", "SetNodeState acknowledged"] as const;
+const streamInfo = z.object({ config: z.object({ num_replicas: z.number() }).optional() });
 const never = new AbortController().signal;
 
 /** A broker of three servers and a database of two, and what happens to them; nothing else is disturbed. */
@@ -31,7 +36,11 @@ export function failoverDrill(say: (line: string) => void): Required<Pick<ChaosO
     return {
       operatorUrl,
       operatorEnvironmentOf: (service) => loginOf(service, operatorUrl, secrets),
-      environmentOf: (service) => ({ ...loginOf(service, operatorUrl, secrets), NATS_URL: cluster.urlOf(service) }),
+      environmentOf: (service) => ({
+        ...loginOf(service, operatorUrl, secrets),
+        NATS_URL: cluster.urlOf(service),
+        NATS_STREAM_REPLICAS: String(cluster.size),
+      }),
       natsUrlOf: (user) => throughPort(cluster.urlOf(user).split(",")[0] ?? "", links.nats.port),
       links,
       pidOf: (name) => (name === "nats" ? cluster.pidOf(2) : pair.standby.pid),
@@ -40,7 +49,9 @@ export function failoverDrill(say: (line: string) => void): Required<Pick<ChaosO
   const disturb = async (plane: Plane, history: History, durationMs: number) => {
     if (parts === undefined) throw new Error("the stores have not started");
     const pids = serviceNames.map((name) => plane.pidOf(name));
+    const single = await eventually(60_000, () => missingReplicas(plane, parts?.cluster.size ?? 0));
     const problems = [
+      ...(single === undefined ? [] : [`the services did not make their streams with replicas: ${single}`]),
       ...(await loseBrokers(parts.cluster, plane, durationMs, say)),
       ...(await loseDatabase(parts.pair, plane, history, say)),
     ];
@@ -49,6 +60,21 @@ export function failoverDrill(say: (line: string) => void): Required<Pick<ChaosO
     return [...problems, ...restarted.map((name) => `${name} did not recover without a restart`)];
   };
   return { startStores, disturb };
+}
+
+/** Streams that are not kept as often as the services were told to keep them. */
+async function missingReplicas(plane: Plane, wanted: number): Promise<string | undefined> {
+  const connection = await connectSubscriber(plane.stores.natsUrlOf("subscriber"));
+  try {
+    for (const stream of streamNames) {
+      const reply = await connection.request(`$JS.API.STREAM.INFO.${stream}`, "", { timeout: 5_000 });
+      const replicas = streamInfo.parse(reply.json()).config?.num_replicas;
+      if (replicas !== wanted) return `${stream} has ${replicas ?? "no"} replicas`;
+    }
+    return undefined;
+  } finally {
+    await connection.close();
+  }
 }
 
 /** One server, then another, so that two of three are away; then both return. */
@@ -81,6 +107,7 @@ async function loseBrokers(
 /** What waits in an outbox for longer than this. */
 async function unpublished(plane: Plane, ageMs: number): Promise<string | undefined> {
   const client = new pg.Client({ connectionString: plane.stores.operatorUrl });
+  client.on("error", () => {}); // the query that runs into it tells
   await client.connect();
   try {
     const waiting = ["auth", "user_quota", "node_registry"].map(

@@ -27,6 +27,8 @@ export type Fault = Timed &
     | { readonly kind: "wipe"; readonly target: "nats" }
     | { readonly kind: "fill"; readonly target: FullStream }
     | { readonly kind: "failpoints"; readonly target: string }
+    /** A node, as a share of all of them. */
+    | { readonly kind: "silence"; readonly target: number }
   );
 export type FaultKind = Fault["kind"];
 
@@ -44,6 +46,9 @@ const weights: readonly (readonly [FaultKind, number])[] = [
   ["delay", 2],
 ];
 
+/** Only a long run has the time that it takes until a silent node is rightly called offline. */
+const longRunWeights: typeof weights = [...weights, ["silence", 2]];
+
 const failpointSets = [
   "rpc.received=kill@0.01,rpc.before-answer=kill@0.01",
   "commit.before=kill@0.02,commit.after=kill@0.02",
@@ -60,18 +65,20 @@ const LONG_RUN_MS = 60_000;
 /** Everything that will be done to the system, decided by the seed before anything starts. */
 export function planFaults(random: Random, durationMs: number): Fault[] {
   const faults: Fault[] = [];
+  const isLongRun = durationMs >= LONG_RUN_MS;
+  const kinds = isLongRun ? longRunWeights : weights;
   const firstRound = shuffled(
     random,
-    weights.map(([kind]) => kind),
+    kinds.map(([kind]) => kind),
   );
   const processes = shuffled(random, processNames);
   let atMs = between(random, 300, 1_000);
   while (atMs < durationMs) {
-    const kind = firstRound.shift() ?? weighted(random);
+    const kind = firstRound.shift() ?? weighted(random, kinds);
     // Every process is killed once before one is killed again.
     const victim = kind === "kill" ? (processes.shift() ?? pick(random, processNames)) : pick(random, processNames);
     const fault = {
-      ...makeFault(random, kind, { victim, isLongRun: durationMs >= LONG_RUN_MS }),
+      ...makeFault(random, kind, { victim, isLongRun }),
       atMs: Math.round(atMs),
     };
     faults.push(fault);
@@ -100,6 +107,8 @@ function makeFault(
       return { kind, target: pick(random, streamNames), ...lasting(1_500, 5_000) };
     case "failpoints":
       return { kind, target: pick(random, failpointSets), ...lasting(3_000, 7_000) };
+    case "silence":
+      return { kind, target: random(), ...lasting(30_000, 45_000) };
     case "reset":
       return { kind, target: pick(random, linkNames), ...lasting(0, 0) };
     default: {
@@ -111,9 +120,9 @@ function makeFault(
   }
 }
 
-function weighted(random: Random): FaultKind {
-  let left = random() * weights.reduce((sum, [, weight]) => sum + weight, 0);
-  for (const [kind, weight] of weights) {
+function weighted(random: Random, kinds: typeof weights): FaultKind {
+  let left = random() * kinds.reduce((sum, [, weight]) => sum + weight, 0);
+  for (const [kind, weight] of kinds) {
     left -= weight;
     if (left < 0) return kind;
   }

@@ -4,7 +4,9 @@ import { sendSignal } from "../dev/start/processes.ts";
 import type { Fault } from "./fault-plan.ts";
 import type { Disturbance, History } from "./history.ts";
 import type { Plane } from "./plane/plane.ts";
+import { beginSilence, endIfNoticed } from "./silences.ts";
 import { pause } from "./workload/ask.ts";
+import type { LoadNode } from "./workload/load-node.ts";
 
 /** So much may still come into a stream that is called full: lowering the limit must not push messages out. */
 const SLACK_BYTES = 20_000;
@@ -12,6 +14,7 @@ const SLACK_BYTES = 20_000;
 interface Faulty {
   readonly plane: Plane;
   readonly history: History;
+  readonly nodes: ReadonlyMap<string, LoadNode>;
   readonly say: (line: string) => void;
 }
 
@@ -32,7 +35,12 @@ export async function applyFaults(faulty: Faulty, plan: readonly Fault[], durati
 
 async function applyFault(faulty: Faulty, fault: Fault): Promise<void> {
   const { plane, history } = faulty;
-  const disturbance: Disturbance = { what: fault.kind, target: fault.target, fromMs: Date.now(), toMs: Infinity };
+  const disturbance: Disturbance = {
+    what: fault.kind,
+    target: String(fault.target),
+    fromMs: Date.now(),
+    toMs: Infinity,
+  };
   history.disturbances.push(disturbance);
   const end = await begin(faulty, fault);
   await pause(fault.lastsMs, new AbortController().signal);
@@ -57,6 +65,8 @@ async function begin(faulty: Faulty, fault: Fault): Promise<End | undefined> {
     case "wipe":
       await wipeJetStream(plane);
       return undefined;
+    case "silence":
+      return silenceOne(faulty, fault.target);
     case "fill":
       return await fillStream(plane, fault.target);
     case "failpoints":
@@ -80,6 +90,14 @@ async function begin(faulty: Faulty, fault: Fault): Promise<End | undefined> {
       plane.links[fault.target].reset();
       return undefined;
   }
+}
+
+/** Its end is put off until it was noticed, for which the other faults may leave no time: then to the end of them all. */
+function silenceOne({ nodes, history }: Faulty, share: number): End | undefined {
+  const node = [...nodes.values()][Math.floor(share * nodes.size)];
+  const silence = node === undefined ? undefined : beginSilence(history, node);
+  if (node === undefined || silence === undefined) return undefined;
+  return () => void endIfNoticed(history, node, silence);
 }
 
 /** SIGTERM; what the supervisor starts afterwards is the next process. */

@@ -67,6 +67,16 @@ export interface Disturbance {
   toMs: number;
 }
 
+/** A node that said nothing for longer than its lease, on purpose. */
+export interface Silence {
+  readonly nodeId: string;
+  readonly fromMs: number;
+  /** How many events the subscriber had seen when it began. */
+  readonly seenBefore: number;
+  /** Infinity while it is silent. */
+  toMs: number;
+}
+
 export interface SeenEvent {
   readonly stream: string;
   readonly eventId: string;
@@ -114,6 +124,7 @@ export interface History {
   readonly beats: Beat[];
   readonly farNodes: Set<string>;
   readonly disturbances: Disturbance[];
+  readonly silences: Silence[];
   readonly nodeStates: NodeStateChange[];
   readonly supersessions: Supersession[];
   readonly refusals: Refusal[];
@@ -144,6 +155,7 @@ export function newHistory(): History {
     beats: [],
     farNodes: new Set(),
     disturbances: [],
+    silences: [],
     nodeStates: [],
     supersessions: [],
     refusals: [],

@@ -4,13 +4,16 @@ import { join } from "node:path";
 import { z } from "zod";
 import { type Random, randomFrom } from "#platform/testing/random.ts";
 import { connectSubscriber } from "../system-tests/fixtures/stream-replay.ts";
+import { eventually } from "./eventually.ts";
 import { planFaults, processNames } from "./fault-plan.ts";
 import { applyFaults } from "./faults.ts";
 import { type History, newHistory } from "./history.ts";
 import { type Observed, observeDatabase } from "./observed.ts";
 import { type Plane, startPlane } from "./plane/plane.ts";
 import { residentMiB } from "./plane/process-tree.ts";
-import { allOnline, allReady, endFaults, eventually, finishWork, unsettled } from "./settle.ts";
+import { branch } from "./random.ts";
+import { allOnline, allReady, endFaults, finishWork, unsettled } from "./settle.ts";
+import { endSilences } from "./silences.ts";
 import { subscribe } from "./subscriber.ts";
 import { judge, type Verdict } from "./verdict/judge.ts";
 import { beatByCalls, beatOnStreams } from "./workload/beats.ts";
@@ -68,12 +71,14 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     const started = { folder, say, stack, env, ...(startStores === undefined ? {} : { startStores }) };
     const plane = await startPlane(started);
     say(`the control plane is up in ${folder}`);
-    const { context, nodes, endBeats, endLoad } = await startLoad(plane, history, random, options, stack);
-    const disturb = options.disturb ?? plannedFaults(random, say);
+    const loadRandom = branch(random);
+    const { context, nodes, endBeats, endLoad } = await startLoad(plane, history, loadRandom, options, stack);
+    const disturb = options.disturb ?? plannedFaults(random, nodes, say);
     const unrest = await disturb(plane, history, durationMs);
     say("the faults are over: waiting for the system to come to rest");
     await endLoad();
     await endFaults(plane, history);
+    await endSilences(history, nodes);
     unrest.push(...(await comeToRest(plane, context, nodes)));
     const observed = await observe(plane);
     await endBeats();
@@ -87,9 +92,13 @@ export async function removeTraces({ folder }: ChaosResult): Promise<void> {
   await rm(folder, { recursive: true, force: true });
 }
 
-function plannedFaults(random: Random, say: (line: string) => void): NonNullable<ChaosOptions["disturb"]> {
+function plannedFaults(
+  random: Random,
+  nodes: ReadonlyMap<string, LoadNode>,
+  say: (line: string) => void,
+): NonNullable<ChaosOptions["disturb"]> {
   return async (plane, history, durationMs) => {
-    await applyFaults({ plane, history, say }, planFaults(random, durationMs), durationMs);
+    await applyFaults({ plane, history, nodes, say }, planFaults(random, durationMs), durationMs);
     return [];
   };
 }
@@ -111,20 +120,21 @@ async function startLoad(
   const { secrets, stores } = plane;
   const credentials = { adminPassword: secrets.adminPassword, clientSecret: secrets.serviceClients.dev ?? "" };
   const clients = createClients(plane.addresses, credentials);
-  const context: LoadContext = { clients, history, nodes, random: Math.random, signal: load.signal };
+  const context: LoadContext = { clients, history, nodes, random: branch(random), signal: load.signal };
   const beating = [...nodes.values()].map((node, index) =>
-    (index % 2 === 0 ? beatOnStreams : beatByCalls)(node, history, life.signal),
+    (index % 2 === 0 ? beatOnStreams : beatByCalls)(node, { history, random: branch(random), signal: life.signal }),
   );
   const late = await eventually(60_000, () => allOnline(plane, nodes.keys()));
   if (late !== undefined) throw new Error(late);
   const natsUrl = stores.natsUrlOf("subscriber");
   const subscription = await subscribe(natsUrl, history, life.signal);
+  const own = (): LoadContext => ({ ...context, random: branch(random) });
   const actors = [
-    runPeople(context),
-    runCaretaker(context),
-    runReserver(context),
+    runPeople(own()),
+    runCaretaker(own()),
+    runReserver(own()),
     runStranger(natsUrl, history, load.signal),
-    ...Array.from({ length: options.gateways }, () => runGateway(context)),
+    ...Array.from({ length: options.gateways }, () => runGateway(own())),
   ];
   options.say(
     `${nodes.size} nodes are online, the load begins (seed ${options.seed}, random() ${random().toFixed(6)})`,

@@ -1,9 +1,6 @@
-import { connect } from "nats";
-import { isStreamName, streamConfig, streamDefinitions } from "#platform/nats/streams.ts";
 import { type NatsServer, startNatsServer } from "../../dev/nats-server.ts";
 import { freePort } from "../../dev/start/ports.ts";
 import { sendSignal } from "../../dev/start/processes.ts";
-import { eventually } from "../settle.ts";
 
 export interface NatsCluster extends AsyncDisposable {
   readonly size: number;
@@ -17,7 +14,7 @@ export interface NatsCluster extends AsyncDisposable {
 
 const SIZE = 3;
 
-/** Three servers that keep every stream three times. They are not restarted by themselves. */
+/** Three servers of one cluster, empty. They are not restarted by themselves. */
 export async function startNatsCluster(folder: string, passwords: Record<string, string>): Promise<NatsCluster> {
   const indexes = Array.from({ length: SIZE }, (_, index) => index);
   const ports: { readonly client: number; readonly cluster: number }[] = [];
@@ -40,9 +37,6 @@ export async function startNatsCluster(folder: string, passwords: Record<string,
   };
   // Side by side: JetStream of one alone waits for the others.
   await Promise.all(indexes.map(start));
-  const first = servers.get(0);
-  if (first === undefined) throw new Error("no server started");
-  await makeStreams(first.urlFor("operator"));
   return {
     size: SIZE,
     urlOf: (user) => indexes.map((index) => servers.get(index)?.urlFor(user) ?? "").join(","),
@@ -56,19 +50,4 @@ export async function startNatsCluster(folder: string, passwords: Record<string,
     },
     [Symbol.asyncDispose]: async () => void (await Promise.all([...servers.values()].map((server) => server.stop()))),
   };
-}
-
-/** An operator makes the streams with three replicas; services take streams as they find them. */
-async function makeStreams(operatorUrl: string): Promise<void> {
-  const { host, username, password } = new URL(operatorUrl);
-  const connection = await connect({ servers: host, user: username, pass: decodeURIComponent(password) });
-  const { streams } = await connection.jetstreamManager({ checkAPI: false });
-  for (const name of Object.keys(streamDefinitions)) {
-    if (!isStreamName(name)) continue;
-    const config = streamConfig(name, { replicas: SIZE, maxBytes: 256 * 1024 * 1024 });
-    // The servers have to find each other and to elect one first.
-    const problem = await eventually(60_000, async () => void (await streams.add(config)));
-    if (problem !== undefined) throw new Error(`the stream ${name} could not be made in the cluster: ${problem}`);
-  }
-  await connection.close();
 }

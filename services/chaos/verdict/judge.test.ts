@@ -140,6 +140,11 @@ const cases: readonly (readonly [name: string, promise: number, (run: SoundRun) 
   ],
   ["a lie was believed", 3, () => ({ history: { falseConfirmations: ["n3 c9"] } })],
   ["a node that is answered is called offline", 4, (run) => withEvent(run, "NodeOffline", "n1", 50_500)],
+  [
+    "a silent node is never called offline",
+    4,
+    () => ({ history: { silences: [{ nodeId: "n4", fromMs: 20_000, seenBefore: 0, toMs: 90_000 }] } }),
+  ],
   ["a registry that was away calls nodes offline", 4, (run) => calledOffline(run, [])],
   [
     "two streams of a node are answered side by side",
@@ -183,6 +188,12 @@ test.each(cases)("objects when %s", (_, promise, spoil) => {
 
 test("a node that is silent or was cut off may be called offline", () => {
   expect(brokenBy((run) => withEvent(run, "NodeOffline", "n4", 50_000))).toEqual({});
+  const silences = [{ nodeId: "n4", fromMs: 20_000, seenBefore: 0, toMs: 90_000 }];
+  const noticed = (run: SoundRun) => {
+    const { history, observed } = withEvent(run, "NodeOffline", "n4", 50_000);
+    return { history: { ...history, silences }, ...(observed === undefined ? {} : { observed }) };
+  };
+  expect(brokenBy(noticed)).toEqual({});
   const cut = { what: "cut", target: "edge", fromMs: 49_000, toMs: 52_000 };
   expect(brokenBy((run) => calledOffline(run, [cut]))).toEqual({});
 });

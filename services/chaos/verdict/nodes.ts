@@ -1,4 +1,4 @@
-import type { Beat, Disturbance, History } from "../history.ts";
+import type { Beat, Disturbance, History, Silence } from "../history.ts";
 import type { Observed } from "../observed.ts";
 import type { Promised } from "./promise.ts";
 
@@ -19,21 +19,32 @@ const STORED_LAG_MS = 2_000;
 export function livenessPromise(leaseMs: number): Promised {
   return {
     number: 4,
-    title: "no node that could reach the registry was called offline",
-    evidence: ({ beats }, observed) => {
+    title: "no node that could reach the registry was called offline, and every node that was silent was",
+    evidence: ({ beats, silences }, observed) => {
       const answered = beats.filter(({ answeredAtMs }) => answeredAtMs !== undefined).length;
-      return `${answered} of ${beats.length} heartbeats answered, ${offlineEvents(observed).length} times offline`;
+      return `${answered} of ${beats.length} heartbeats answered, ${offlineEvents(observed).length} times offline; ${silences.length} silences on purpose`;
     },
-    problems: (history, observed) =>
-      offlineEvents(observed).flatMap(({ key, createdAtMs }) => {
+    problems: (history, observed) => [
+      ...offlineEvents(observed).flatMap(({ key, createdAtMs }) => {
         const problem = falseOffline(history, key, createdAtMs, leaseMs);
         return problem === undefined ? [] : [`node ${key} was called offline ${problem}`];
       }),
+      ...unnoticed(history, observed),
+    ],
   };
 }
 
 function offlineEvents({ outbox }: Observed) {
   return outbox.filter(({ type }) => type.endsWith(".NodeOffline"));
+}
+
+function unnoticed({ silences }: History, observed: Observed): string[] {
+  const calls = offlineEvents(observed);
+  const isNoticed = ({ nodeId, fromMs, toMs }: Silence) =>
+    calls.some(({ key, createdAtMs }) => key === nodeId && createdAtMs >= fromMs && createdAtMs <= toMs);
+  return silences
+    .filter((silence) => !isNoticed(silence))
+    .map(({ nodeId, fromMs, toMs }) => `node ${nodeId} was silent for ${toMs - fromMs} ms and never called offline`);
 }
 
 function falseOffline(history: History, nodeId: string, atMs: number, leaseMs: number): string | undefined {

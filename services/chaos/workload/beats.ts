@@ -1,5 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
+import type { Random } from "#platform/testing/random.ts";
 import type { Beat, History } from "../history.ts";
 import { pause } from "./ask.ts";
 import { type LoadNode, NODE_CAPACITY_GB } from "./load-node.ts";
@@ -18,26 +19,35 @@ const figures = (sequence: bigint) => {
   return { sequence, usedBytes: 0n, freeBytes, chunkCount: 0n };
 };
 
+export interface Beating {
+  readonly history: History;
+  readonly random: Random;
+  readonly signal: AbortSignal;
+}
+
 /** Beats one by one, each in a call of its own. */
-export async function beatByCalls(node: LoadNode, history: History, signal: AbortSignal): Promise<void> {
+export async function beatByCalls(node: LoadNode, { history, random, signal }: Beating): Promise<void> {
   for (let sequence = 1n; !signal.aborted; sequence += 1n) {
+    await node.speech(signal);
     try {
       await recorded(node, history, () => node.client.heartbeat(figures(sequence), { timeoutMs: ANSWER_MS }));
     } catch {
       // Recorded as unanswered: what that means is the verdict's business.
     }
-    await pause(BEAT_MS * (0.8 + 0.4 * Math.random()), signal);
+    await pause(BEAT_MS * (0.8 + 0.4 * random()), signal);
   }
 }
 
 /** Beats on a stream, opened again when it is lost; now and then a second stream takes over from the first. */
-export async function beatOnStreams(node: LoadNode, history: History, signal: AbortSignal): Promise<void> {
+export async function beatOnStreams(node: LoadNode, { history, random, signal }: Beating): Promise<void> {
   const watching: Promise<void>[] = [];
   while (!signal.aborted) {
+    await node.speech(signal);
+    if (signal.aborted) break;
     let stream = openStream(node, history);
-    let lives = 8 + Math.floor(Math.random() * 12);
+    let lives = 8 + Math.floor(random() * 12);
     try {
-      while (!signal.aborted) {
+      while (!signal.aborted && !node.isSilent()) {
         await stream.beat();
         lives -= 1;
         if (lives === 0) {
@@ -47,13 +57,13 @@ export async function beatOnStreams(node: LoadNode, history: History, signal: Ab
           watching.push(watchSuperseded(node, history, old, signal));
           lives = Infinity;
         }
-        await pause(BEAT_MS * (0.8 + 0.4 * Math.random()), signal);
+        await pause(BEAT_MS * (0.8 + 0.4 * random()), signal);
       }
     } catch {
       // Lost, or superseded itself: the next one is opened.
     }
     stream.close();
-    await pause(300 * Math.random(), signal);
+    await pause(300 * random(), signal);
   }
   await Promise.all(watching);
 }
@@ -63,7 +73,7 @@ async function watchSuperseded(node: LoadNode, history: History, old: Stream, si
   let oldLastAnswerAtMs = newFirstAnswerAtMs;
   let oldEnd = "open";
   const until = newFirstAnswerAtMs + WATCH_OLD_MS;
-  while (!signal.aborted && Date.now() < until) {
+  while (!signal.aborted && !node.isSilent() && Date.now() < until) {
     try {
       await old.beat();
       oldLastAnswerAtMs = Date.now();

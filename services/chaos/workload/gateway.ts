@@ -1,8 +1,7 @@
-import { randomBytes, randomUUID } from "node:crypto";
 import type { PlaceChunksResponse } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import type { Random } from "#platform/testing/random.ts";
 import type { Answer, Refusal, UploadRecord, UserRecord } from "../history.ts";
-import { between, pick } from "../random.ts";
+import { between, branch, hexOf, pick, uuidOf } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
@@ -20,7 +19,7 @@ export async function runGateway(context: LoadContext): Promise<void> {
     }
     const upload = newUpload(random, pick(random, users));
     history.uploads.push(upload);
-    const task = handleUpload(context, upload).finally(() => underWay.delete(task));
+    const task = handleUpload({ ...context, random: branch(random) }, upload).finally(() => underWay.delete(task));
     underWay.add(task);
     await pause(between(random, 20, 250), signal);
   }
@@ -33,7 +32,7 @@ async function handleUpload(context: LoadContext, upload: UploadRecord): Promise
   if (placed === undefined) return;
   await reportAll(context, upload, placed, { tries: 4, pauseMs: 300, signal });
   const liar = pick(random, [...nodes.values()]);
-  if (random() < 0.1) await liar.lie(randomBytes(32).toString("hex"));
+  if (random() < 0.1) await liar.lie(hexOf(random, 32));
   if (random() < 0.3 && !signal.aborted) await release(context, upload, { tries: 4, pauseMs: 300, signal });
 }
 
@@ -96,12 +95,12 @@ export async function release(
 function newUpload(random: Random, user: UserRecord): UploadRecord {
   const count = 1 + Math.floor(random() * 4);
   return {
-    uploadId: randomUUID(),
+    uploadId: uuidOf(random),
     user,
     userId: user.userId ?? "",
     replicas: 3,
     chunks: Array.from({ length: count }, (_, blockIndex) => ({
-      chunkHash: randomBytes(32).toString("hex"),
+      chunkHash: hexOf(random, 32),
       sizeBytes: BigInt(Math.round(between(random, 200 * KiB, 2_000 * KiB))),
       blockIndex,
     })),

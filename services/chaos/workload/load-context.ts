@@ -8,7 +8,7 @@ export interface LoadContext {
   readonly clients: Clients;
   readonly history: History;
   readonly nodes: ReadonlyMap<string, LoadNode>;
-  /** Not the seed's: which call comes next depends on what the last one was answered, and when. */
+  /** The actor's own, out of the seed: what it chooses; when it does depends on when the system answers. */
   readonly random: Random;
   /** Fires when the load ends; actors finish what they are at. */
   readonly signal: AbortSignal;

@@ -4,10 +4,11 @@ import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import { NodeService, StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { openHttp2Sessions } from "#platform/identity/http2-sessions.ts";
 import { enroll } from "../../dev/sample-node/enrollment.ts";
 import { openIdentity } from "../../dev/sample-node/identity.ts";
 import type { History } from "../history.ts";
-import { ask, type Outcome } from "./ask.ts";
+import { ask, type Outcome, pause } from "./ask.ts";
 
 export const NODE_CAPACITY_GB = 10;
 const TIMEOUT_MS = 4_000;
@@ -21,6 +22,12 @@ export interface LoadNode {
   /** Reports a chunk that was never placed here, which must not count. */
   lie(chunkHash: string): Promise<void>;
   obey(commands: readonly NodeCommand[]): void;
+  /** From now on, until `speak`, it says nothing to anybody: a node whose owner has switched it off. */
+  fallSilent(): void;
+  speak(): void;
+  isSilent(): boolean;
+  /** Resolves when it is not silent, or early when the signal fires. */
+  speech(signal: AbortSignal): Promise<void>;
 }
 
 export interface JoinOptions {
@@ -40,26 +47,34 @@ export async function joinNode(options: JoinOptions): Promise<LoadNode> {
   const address = { host: "127.0.0.1", port: 9000 };
   const asked = { folder, identity, registryUrl, joinToken, address, capacityGb: NODE_CAPACITY_GB, region: undefined };
   const credentials = await enroll(asked);
-  const transport = createGrpcTransport({
-    baseUrl: options.edgeUrl,
-    nodeOptions: {
-      key: identity.privateKeyPem,
-      cert: credentials.certificatePem,
-      ca: credentials.caCertificatePem,
-    },
-    // A connection that has gone silent is found out and made anew, as any node has to.
-    pingIntervalMs: 2_000,
-    pingTimeoutMs: 1_500,
-    pingIdleConnection: true,
+  // A connection that has gone silent is found out and made anew, as any node has to.
+  const ping = { pingIntervalMs: 2_000, pingTimeoutMs: 1_500, pingIdleConnection: true };
+  const sessionManager = openHttp2Sessions(options.edgeUrl, ping, {
+    key: identity.privateKeyPem,
+    cert: credentials.certificatePem,
+    ca: credentials.caCertificatePem,
   });
+  const transport = createGrpcTransport({ baseUrl: options.edgeUrl, sessionManager });
   const client = createClient(NodeService, transport);
   const { nodeId } = identity;
+  let isSilent = false;
   return {
     nodeId,
     client,
+    fallSilent: () => {
+      isSilent = true;
+    },
+    speak: () => {
+      isSilent = false;
+    },
+    isSilent: () => isSilent,
+    speech: async (signal) => {
+      while (isSilent && !signal.aborted) await pause(200, signal);
+    },
     report: async (chunkHashes) =>
-      judged(history, nodeId, chunkHashes, await reportStored(history, client, chunkHashes)),
+      isSilent ? "unknown" : judged(history, nodeId, chunkHashes, await reportStored(history, client, chunkHashes)),
     lie: async (chunkHash) => {
+      if (isSilent) return;
       const outcome = await reportStored(history, client, [chunkHash]);
       if (outcome.answer === "acknowledged" && outcome.value[0] !== StoredChunkResult.NOT_PLACED) {
         history.falseConfirmations.push(`${nodeId} ${chunkHash}: ${outcome.value[0]}`);

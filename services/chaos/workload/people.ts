@@ -1,13 +1,13 @@
-import { randomBytes } from "node:crypto";
+import type { Random } from "#platform/testing/random.ts";
 import type { UserRecord } from "../history.ts";
-import { pick } from "../random.ts";
+import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
 const TIGHT_QUOTA_BYTES = 24n * 1024n * 1024n;
 /** Below the ten that are free: the user is to get in at the end. */
 const MOST_MISTAKES = 4;
-const newPassword = () => randomBytes(18).toString("base64url");
+const newPassword = (random: Random) => hexOf(random, 18);
 
 /** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
 export async function runPeople(context: LoadContext): Promise<void> {
@@ -27,10 +27,10 @@ export async function runPeople(context: LoadContext): Promise<void> {
 async function register(context: LoadContext): Promise<void> {
   const { clients, history, random, signal } = context;
   const user: UserRecord = {
-    username: `chaos-${randomBytes(6).toString("hex")}`,
+    username: `chaos-${hexOf(random, 6)}`,
     userId: undefined,
     registered: "unknown",
-    passwords: [newPassword()],
+    passwords: [newPassword(random)],
     quotaBytes: undefined,
     deactivation: undefined,
     mistakes: 0,
@@ -84,20 +84,20 @@ async function signIn({ clients, history }: LoadContext, user: UserRecord): Prom
   }
 }
 
-async function mistype({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+async function mistype({ clients, history, random }: LoadContext, user: UserRecord): Promise<void> {
   if (user.mistakes >= MOST_MISTAKES) return;
   user.mistakes += 1;
   const { username } = user;
-  const call = () => clients.auth.login({ username, password: newPassword() });
+  const call = () => clients.auth.login({ username, password: newPassword(random) });
   const outcome = await ask(history, "Login wrong password", call);
   if (outcome.answer === "unknown") return;
   const answer = outcome.answer === "refused" ? alike(outcome.refusal) : undefined;
   history.failedLogins.push({ kind: "wrong password", answer });
 }
 
-async function mistypeName({ clients, history }: LoadContext): Promise<void> {
-  const username = `nobody-${randomBytes(6).toString("hex")}`;
-  const call = () => clients.auth.login({ username, password: newPassword() });
+async function mistypeName({ clients, history, random }: LoadContext): Promise<void> {
+  const username = `nobody-${hexOf(random, 6)}`;
+  const call = () => clients.auth.login({ username, password: newPassword(random) });
   const outcome = await ask(history, "Login unknown name", call);
   if (outcome.answer === "unknown") return;
   const answer = outcome.answer === "refused" ? alike(outcome.refusal) : undefined;
@@ -108,13 +108,13 @@ function alike({ code, reason, message }: { code: string; reason: string; messag
   return `${code} ${reason} ${message}`;
 }
 
-async function changePassword({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+async function changePassword({ clients, history, random }: LoadContext, user: UserRecord): Promise<void> {
   const [currentPassword, ...others] = user.passwords;
   if (currentPassword === undefined || others.length > 0) return;
   const { username } = user;
   const login = await ask(history, "Login", () => clients.auth.login({ username, password: currentPassword }));
   if (login.answer !== "acknowledged") return;
-  const password = newPassword();
+  const password = newPassword(random);
   const own = clients.authAs(async () => login.value.tokens?.accessToken);
   user.passwords = [currentPassword, password];
   const call = () => own.changePassword({ currentPassword, newPassword: password });

@@ -1,7 +1,6 @@
-import { randomUUID } from "node:crypto";
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
 import type { ReservationRecord } from "../history.ts";
-import { between, pick } from "../random.ts";
+import { between, pick, uuidOf } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import { falseRefusal } from "./gateway.ts";
 import type { LoadContext } from "./load-context.ts";
@@ -21,7 +20,7 @@ export async function runReserver(context: LoadContext): Promise<void> {
     if (users.length === 0) continue;
     const record: ReservationRecord = {
       userId: pick(random, users).userId ?? "",
-      key: randomUUID(),
+      key: uuidOf(random),
       sizeBytes: BigInt(Math.round(between(random, 1, 4_000_000))),
       reservationId: undefined,
       isOver: false,
