@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { TLSSocket } from "node:tls";
-import type { CallerOf } from "#platform/rpc/caller.ts";
+import { plainAddress } from "#platform/http/peer.ts";
+import type { CallerOf, Peer } from "#platform/rpc/caller.ts";
 
 /** What a mutual TLS connection has proven. */
 export interface NodeConnection {
@@ -8,6 +9,8 @@ export interface NodeConnection {
   /** When the client's certificate expires, in milliseconds since 1970. */
   readonly validToMs: number;
   readonly socket: TLSSocket;
+  /** Where its calls come from, made once for all of them. */
+  readonly peer: () => Peer;
 }
 
 export interface NodeConnections {
@@ -48,10 +51,16 @@ export function createNodeConnections(maxPerNode: number): NodeConnections {
       if (certificate === undefined || socket.remoteAddress === undefined || byPeer.has(peer)) return undefined;
       const spki = certificate.publicKey.export({ type: "spki", format: "der" });
       const nodeId = createHash("sha256").update(spki).digest("hex");
+      const origin = {
+        host: plainAddress(socket.remoteAddress),
+        ...(socket.remotePort === undefined ? {} : { port: socket.remotePort }),
+        isEncrypted: true,
+      };
       const connection: NodeConnection = {
         caller: { kind: "node", nodeId },
         validToMs: certificate.validToDate.getTime(),
         socket,
+        peer: () => origin,
       };
       const ofNode = byNode.get(nodeId) ?? new Set<NodeConnection>();
       const [oldest] = ofNode;

@@ -3,7 +3,6 @@ import { createServer, type TLSSocket, type Server as TlsServer } from "node:tls
 import { createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { type ConnectionInjector, Server, ServerCredentials } from "@grpc/grpc-js";
 import { type CloseOptions, closeWithin } from "#platform/http/closing.ts";
-import { plainAddress } from "#platform/http/peer.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import { type Caller, peerKey } from "#platform/rpc/caller.ts";
@@ -122,12 +121,9 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
     addToGrpcServer(grpc, policed, {
       log: options.log,
       prepare: (context, call) => {
+        // None only where the connection was closed meanwhile: nobody waits for the answer.
         const connection = connections.find(call.getPeer());
-        context.values.set(connectionKey, connection).set(peerKey, () => ({
-          host: plainAddress(connection?.socket.remoteAddress),
-          ...(connection?.socket.remotePort === undefined ? {} : { port: connection.socket.remotePort }),
-          isEncrypted: true,
-        }));
+        if (connection !== undefined) context.values.set(connectionKey, connection).set(peerKey, connection.peer);
       },
     });
   }
