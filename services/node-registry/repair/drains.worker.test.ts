@@ -1,4 +1,6 @@
+import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
+import { newHash } from "../testing/chunk-fixture.ts";
 import { createProofFixture, type ProofFixture, type StoredChunk } from "../testing/proof-fixture.ts";
 import { countRows, eventsAbout, evidenceOf, replicasOf } from "../testing/proof-queries.ts";
 import { nodesOf, repairOf } from "../testing/repair-fixture.ts";
@@ -131,4 +133,41 @@ test("repair of what is missing goes before a drain, which leaves half of each n
   // Those that found every node busy only wait for their turn: without any time passing the drain comes to its end.
   await liveOn(fixture, repair);
   expect((await readHoldings(fixture.chunks.pool, node.rowId)).confirmed_chunks).toBe(0n);
+});
+
+test("a drain of more chunks than are looked at in one round comes to its end", async () => {
+  await using fixture = await createProofFixture();
+  const holders = await fixture.addNodes(2);
+  const chunks = Array.from({ length: 230 }, (_, blockIndex) => ({
+    chunkHash: newHash(),
+    sizeBytes: 1_500n,
+    blockIndex,
+  }));
+  const userId = randomUUID();
+  await fixture.chunks.chunks.placeChunks({ userId, uploadId: randomUUID(), replicas: 2, chunks });
+  const chunkHashes = chunks.map(({ chunkHash }) => chunkHash);
+  for (const { client } of holders) await client.reportStoredChunks({ chunkHashes });
+  const [node] = holders;
+  if (node === undefined) throw new Error("two holders");
+  await fixture.addNodes(8);
+  await fixture.chunks.changeNode(node, { state: "draining" });
+  const repair = repairOf(fixture.chunks);
+  const { pool, clock } = fixture.chunks;
+  const held = async () => (await readHoldings(pool, node.rowId)).confirmed_chunks;
+  expect(await held()).toBe(230n);
+  for (let round = 0; round < 200 && (await held()) > 0n; round += 1) {
+    await repair.round();
+    const fetches = Map.groupBy(repair.fetches(nodesOf(fixture)), ({ nodeId }) => nodeId);
+    for (const [nodeId, fetched] of fetches) {
+      const hashes = fetched.map(({ chunkHash }) => chunkHash);
+      await fixture.chunks.nodeById(nodeId).client.reportStoredChunks({ chunkHashes: hashes });
+    }
+    // A pass that found nothing to do rests.
+    if (fetches.size === 0) await clock.advance(10_000);
+  }
+  expect(await held()).toBe(0n);
+  expect(await countRows(pool, "under_replicated_chunks")).toBe(0);
+  for (const chunkHash of [chunkHashes[0], chunkHashes[150], chunkHashes[229]]) {
+    expect(await storedOn(fixture, chunkHash ?? "")).toHaveLength(2);
+  }
 });
