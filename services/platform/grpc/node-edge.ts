@@ -10,6 +10,7 @@ import { unauthenticated } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { addToGrpcServer } from "./adapter.ts";
 import { createNodeConnections, type NodeConnection, type NodeConnections } from "./connections.ts";
+import { limitUnfinishedRequests } from "./request-budget.ts";
 
 /** PEM. Clients are verified against any of the CAs, so that a CA can be replaced while both are listed. */
 export interface EdgeCertificates {
@@ -25,6 +26,8 @@ export interface EdgeLimits {
   readonly maxSessionMemoryMb: number;
   readonly maxConnections: number;
   readonly maxConnectionsPerNode: number;
+  /** Of requests that one node has begun and not ended. */
+  readonly maxUnfinishedBytesPerNode: number;
   readonly handshakeTimeoutMs: number;
   readonly keepaliveMs: number;
   readonly keepaliveTimeoutMs: number;
@@ -54,6 +57,7 @@ const DEFAULT_LIMITS: EdgeLimits = {
   maxSessionMemoryMb: 10,
   maxConnections: 20_000,
   maxConnectionsPerNode: 16,
+  maxUnfinishedBytesPerNode: 32 * 1024 * 1024,
   handshakeTimeoutMs: 10_000,
   keepaliveMs: 60_000,
   keepaliveTimeoutMs: 20_000,
@@ -99,6 +103,12 @@ export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge>
   const sockets = acceptConnections(edge, injector, connections, options);
   edge.listen(options.port, options.host);
   await once(edge, "listening");
+  const budget = limitUnfinishedRequests({
+    maxBytesPerNode: limits.maxUnfinishedBytesPerNode,
+    paths: singleMessagePaths(options.services),
+    nodeOf: (peer) => connections.find(peer)?.caller.nodeId,
+  });
+  edge.once("close", () => budget[Symbol.dispose]());
   const address = edge.address();
   if (address === null || typeof address === "string") throw new Error("the node edge has no TCP address");
   return {
@@ -128,6 +138,12 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
     });
   }
   return grpc;
+}
+
+function singleMessagePaths(services: readonly PolicedService[]): ReadonlySet<string> {
+  const methods = services.flatMap(({ service }) => service.methods);
+  const single = methods.filter(({ methodKind }) => methodKind === "unary" || methodKind === "server_streaming");
+  return new Set(single.map(({ parent, name }) => `/${parent.typeName}/${name}`));
 }
 
 function acceptConnections(
