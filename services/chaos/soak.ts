@@ -4,9 +4,12 @@ import { serviceNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
 import type { Plane } from "./plane/plane.ts";
 import { handlesOf, processorMs, residentMiB, treeOf } from "./plane/process-tree.ts";
+import { rotateDays } from "./rotation.ts";
 import type { ChaosOptions } from "./run.ts";
 import { growth, type Probe, type Sample } from "./soak-verdict.ts";
 import { pause } from "./workload/ask.ts";
+
+const ROTATIONS = 20;
 
 /** No faults at all: the load goes on, and nothing may grow. */
 export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptions, "disturb">> {
@@ -14,11 +17,17 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
     disturb: async (plane: Plane, history: History, durationMs: number) => {
       const samples: Sample[] = [];
       const probes: Probe[] = [];
+      const rotationProblems: string[] = [];
+      let rotations = 0;
       const startedAtMs = Date.now();
       const everyMs = Math.max(1_000, durationMs / 200);
       for (let atMs = 0; atMs < durationMs; atMs = Date.now() - startedAtMs) {
         samples.push(...(await sampleAll(plane, atMs)));
         probes.push(probe(atMs));
+        if (atMs >= ((rotations + 1) * durationMs) / (ROTATIONS + 1)) {
+          rotations += 1;
+          rotationProblems.push(...(await rotateDays(plane.stores.operatorUrl)));
+        }
         await pause(everyMs, new AbortController().signal);
       }
       const latencies = history.latencies.map((one) => ({ ...one, atMs: one.atMs - startedAtMs }));
@@ -30,7 +39,9 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
         say(`${rpc}: ${own.length} calls, median ${median(own.map(({ tookMs }) => tookMs)).toFixed(1)} ms`);
       }
       say(`the same piece of work took ${median(probes.map(({ tookMs }) => tookMs)).toFixed(1)} ms beside the load`);
-      return growth(samples, latencies, probes, durationMs);
+      say(`${rotations} days of every outbox passed under load`);
+      if (rotations === 0) rotationProblems.push("no day passed");
+      return [...growth(samples, latencies, probes, durationMs), ...rotationProblems];
     },
   };
 }
