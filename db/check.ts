@@ -1,3 +1,4 @@
+import { Command } from "commander";
 import { loadConfig } from "#platform/config/load-config.ts";
 import { serviceConfigShape } from "#platform/config/service-config.ts";
 import { connectClient } from "#platform/postgres/client.ts";
@@ -55,6 +56,8 @@ async function checkDatabase(url: string): Promise<boolean> {
     await client.end();
   }
 }
+
+new Command("db:check").description("Connects as the services do and looks at everything that they depend on.").parse();
 
 await runCommand(async () => {
   const isDatabaseWell = await checkDatabase(databaseUrlOfCommand());

@@ -98,3 +98,11 @@ test("whoever reads the output may stop reading: every command ends as it would,
     expect([command, stderr]).toEqual([command, "ended with 0\n"]);
   }
 });
+
+test("a word that a command does not know stops it before it does anything", async () => {
+  await using db = await createTestDatabase({ isEmpty: true });
+  for (const command of ["status", "check", "explain", "stats", "migrate"]) {
+    const outcome = await run(command, ["--dry-run"], { DATABASE_URL: db.url() });
+    expect(outcome).toEqual({ code: 1, output: expect.stringContaining("unknown option '--dry-run'") });
+  }
+});

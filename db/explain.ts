@@ -1,3 +1,4 @@
+import { Command } from "commander";
 import { schemas } from "#platform/migrations/files.ts";
 import { connectClient } from "#platform/postgres/client.ts";
 import { maskDatabaseUrl } from "#platform/postgres/url.ts";
@@ -20,6 +21,10 @@ function remarkOn({ table, rows, mayUsePartialIndex }: Scan): string {
     ? `${table} (${rows} rows) has a partial index that may serve it`
     : `${table} has ${rows} rows`;
 }
+
+new Command("db:explain")
+  .description("Shows the plan and the index of every query that the services have run.")
+  .parse();
 
 await runCommand(async () => {
   const url = databaseUrlOfCommand();

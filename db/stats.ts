@@ -1,3 +1,4 @@
+import { Command } from "commander";
 import type pg from "pg";
 import { schemas } from "#platform/migrations/files.ts";
 import { connectClient } from "#platform/postgres/client.ts";
@@ -63,6 +64,8 @@ async function section(client: pg.ClientBase, title: string, query: string, valu
     console.log(`\n${title}\n  not available: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
+
+new Command("db:stats").description("Shows sizes, partitions, connections and the slowest statements.").parse();
 
 await runCommand(async () => {
   const url = databaseUrlOfCommand();

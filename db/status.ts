@@ -1,3 +1,4 @@
+import { Command } from "commander";
 import { type MigrationFile, readMigrations, schemas } from "#platform/migrations/files.ts";
 import { type AppliedMigration, selectApplied } from "#platform/migrations/migrations.store.ts";
 import { connectClient } from "#platform/postgres/client.ts";
@@ -17,6 +18,8 @@ function linesOf(files: readonly MigrationFile[], applied: readonly AppliedMigra
   const newer = applied.filter(({ version }) => !known.has(version));
   return [...lines, ...newer.map(({ name }) => `  ${name.padEnd(40)} applied, unknown to this code`)];
 }
+
+new Command("db:status").description("Shows which migrations are applied and which are pending.").parse();
 
 await runCommand(async () => {
   const url = databaseUrlOfCommand();
