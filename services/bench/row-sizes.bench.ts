@@ -44,12 +44,16 @@ await client.query(`
   select user_id, number, 'charge', 1, number - 1, number, 10737418240, false, sha256((user_id::text || number)::bytea), 1,
     gen_random_uuid(), number, user_id, 'node-registry', now()
   from user_quota.accounts, generate_series(1, 100) as number`);
+await client.query(`
+  insert into user_quota.charges (user_id, chunk_hash, generation, state, size_bytes)
+  select user_id, chunk_hash, generation, 'charged', 262144 from user_quota.ledger_entries order by chunk_hash`);
 await client.query(
   "insert into user_quota.inbox (consumer, event_id, event_time) select 'user-quota-chunks', gen_random_uuid(), now() from generate_series(1, 200000)",
 );
 rows.push(
   await sizeOf(client, "user_quota.accounts"),
   await sizeOf(client, "user_quota.ledger_entries"),
+  await sizeOf(client, "user_quota.charges"),
   await sizeOf(client, "user_quota.inbox"),
 );
 printTable(rows);
