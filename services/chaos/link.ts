@@ -33,11 +33,11 @@ export async function startLink(targetPort: number): Promise<Link> {
     socket.on("close", () => sockets.delete(socket));
   };
   const resetAll = () => {
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) reset(socket);
   };
   const server = createServer((inner) => {
     keep(inner);
-    if (state.mode === "cut") return void inner.resetAndDestroy();
+    if (state.mode === "cut") return reset(inner);
     if (state.mode === "frozen") return; // accepted by the kernel, heard by nobody
     const outer = connect(state.targetPort, "127.0.0.1");
     keep(outer);
@@ -78,6 +78,15 @@ export async function startLink(targetPort: number): Promise<Link> {
   };
 }
 
+/**
+ * A socket whose end is just being sent is closed instead: Node forgets one that is reset in that moment, and the whole
+ * process then never ends.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy();
+  else socket.resetAndDestroy();
+}
+
 /** Keeps the order of what it delays; what a frozen link holds is never delivered. */
 function forward(from: Socket, to: Socket, state: State): void {
   let lastDueAt = 0;
@@ -100,7 +109,7 @@ function forward(from: Socket, to: Socket, state: State): void {
   });
   from.on("end", () => later(() => to.end()));
   from.on("close", (hadError) => {
-    if (hadError) to.resetAndDestroy();
+    if (hadError) reset(to);
     else later(() => to.destroySoon());
   });
 }
