@@ -42,6 +42,9 @@ const reader = createClient(
   createRouterTransport((r) => r.service(ChunkService, rooms.rpcs)),
 );
 
+const { rows: pages } = await bench.bare.query("show huge_pages_status");
+process.stdout.write(`huge pages: ${pages[0]?.huge_pages_status}\n`);
+
 let seeded = 0;
 await grow(SMALL);
 const small = await measure("small");
@@ -153,7 +156,7 @@ async function printBlocks(label: string): Promise<void> {
   const { rows } = await bench.bare.query(
     `select calls, mean_exec_time, shared_blks_hit / calls as hit, shared_blks_read / calls as read,
        left(regexp_replace(query, '\\s+', ' ', 'g'), 60) as query
-     from pg_stat_statements where calls >= $1 and query ~ 'chunk' order by total_exec_time desc limit 6`,
+     from pg_stat_statements where calls >= $1 and query ~* 'chunk|outbox|commit' order by total_exec_time desc limit 8`,
     [ROUNDS],
   );
   for (const { mean_exec_time, hit, read, query } of rows) {

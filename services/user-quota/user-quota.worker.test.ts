@@ -48,7 +48,7 @@ function startProcess(): Promise<WorkerProcess> {
   return startWorkerProcess(join(import.meta.dirname, "main.ts"), {
     PORT: "0",
     OPS_PORT: "0",
-    LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "silent",
+    LOG_LEVEL: process.env.TEST_LOG_LEVEL ?? "warn",
     USER_QUOTA_DATABASE_URL: db.url("user_quota_app"),
     NATS_URL: broker.url("user-quota"),
     SERVICE_CLIENT_ID: "user-quota",

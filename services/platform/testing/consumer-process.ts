@@ -9,7 +9,7 @@ import { systemClock } from "../time/clock.ts";
 
 // A consumer of USERS in a process of its own, for tests that kill it. Its effect is a row per event in user_quota.effects.
 
-const log = createLogger("consumer-process", process.env.TEST_LOG_LEVEL ?? "silent");
+const log = createLogger("consumer-process", process.env.TEST_LOG_LEVEL ?? "warn");
 const pool = await openPool({ url: process.env.DATABASE_URL ?? "", schema: "user_quota", log, poolSize: 2 });
 const nats = await connectNats({ url: process.env.NATS_URL ?? "", name: "consumer-process", log });
 const stop = new AbortController();

@@ -124,6 +124,9 @@ export async function eventually(
   }
 }
 
+const START_MS = 60_000;
+const SAID_CHARACTERS = 4_000;
+
 /** A relay or consumer in a process of its own, to be killed or stopped. */
 export interface WorkerProcess extends AsyncDisposable {
   readonly process: ChildProcess;
@@ -133,10 +136,21 @@ export interface WorkerProcess extends AsyncDisposable {
 export async function startWorkerProcess(script: string, env: Record<string, string>): Promise<WorkerProcess> {
   const child = spawn(process.execPath, [script], {
     env: { ...process.env, ...env },
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
   });
+  let said = "";
+  for (const stream of [child.stdout, child.stderr]) {
+    stream?.on("data", (piece: Buffer) => {
+      said = (said + piece).slice(-SAID_CHARACTERS);
+      if (process.env.TEST_LOG_LEVEL !== undefined) process.stderr.write(piece);
+    });
+  }
   const exited = once(child, "exit");
-  await Promise.race([once(child, "message"), exited.then(() => Promise.reject(new Error(`${script} ended`)))]);
+  const isReady = Promise.race([once(child, "message").then(() => true), exited.then(() => false)]);
+  if (!(await Promise.race([isReady, systemClock.sleep(START_MS).then(() => false)]))) {
+    child.kill("SIGKILL");
+    throw new Error(`${script} did not get ready within ${START_MS} ms, or ended:\n${said}`);
+  }
   const kill = async (signal: NodeJS.Signals) => {
     child.kill(signal);
     if (signal !== "SIGSTOP" && signal !== "SIGCONT") await exited;

@@ -8,7 +8,7 @@ import { systemClock } from "../time/clock.ts";
 
 // A relay of auth's outbox in a process of its own, for tests that kill it.
 
-const log = createLogger("relay-process", process.env.TEST_LOG_LEVEL ?? "silent");
+const log = createLogger("relay-process", process.env.TEST_LOG_LEVEL ?? "warn");
 const pool = await openPool({ url: process.env.DATABASE_URL ?? "", schema: "auth", log, poolSize: 2, maxOverflow: 4 });
 const nats = await connectNats({ url: process.env.NATS_URL ?? "", name: "relay-process", log });
 const stop = new AbortController();

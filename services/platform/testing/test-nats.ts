@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type NatsServer, type NatsServerSettings, natsUserNames, startNatsServer } from "../../dev/nats-server.ts";
@@ -21,8 +21,16 @@ export interface TestNats extends AsyncDisposable {
 export async function startTestNats(settings: NatsServerSettings = {}): Promise<TestNats> {
   const folder = await mkdtemp(join(tmpdir(), "decentrastore-nats-"));
   const passwords = Object.fromEntries(natsUserNames.map((user) => [user, randomBytes(12).toString("hex")]));
-  const start = (port?: number): Promise<NatsServer> =>
-    startNatsServer({ folder, passwords, settings, ...(port === undefined ? {} : { port }) });
+  const asked = new WeakSet<NatsServer>();
+  const start = async (port?: number): Promise<NatsServer> => {
+    const started = await startNatsServer({ folder, passwords, settings, ...(port === undefined ? {} : { port }) });
+    void started.exited.then(async (reason) => {
+      if (asked.has(started)) return;
+      const log = await readFile(join(folder, "nats-server.log"), "utf8");
+      throw new Error(`nats-server ended by itself (${reason}):\n${log.slice(-4_000)}`);
+    });
+    return started;
+  };
   let server = await start();
   const { port } = server;
   return {
@@ -32,8 +40,12 @@ export async function startTestNats(settings: NatsServerSettings = {}): Promise<
       return server.pid;
     },
     url: (user) => server.urlFor(user),
-    stop: () => server.stop(),
+    stop: () => {
+      asked.add(server);
+      return server.stop();
+    },
     kill: async () => {
+      asked.add(server);
       process.kill(server.pid, "SIGKILL");
       await server.exited;
     },
@@ -41,6 +53,7 @@ export async function startTestNats(settings: NatsServerSettings = {}): Promise<
       server = await start(port);
     },
     [Symbol.asyncDispose]: async () => {
+      asked.add(server);
       await server.stop();
       await rm(folder, { recursive: true, force: true });
     },
