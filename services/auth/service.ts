@@ -12,7 +12,7 @@ import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
 import { startMaintenance } from "#platform/postgres/maintenance.worker.ts";
-import { openPool } from "#platform/postgres/pool.ts";
+import { openServicePool } from "#platform/postgres/open-service-pool.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
 import type { AuthConfig } from "./config.ts";
 import { createDeps } from "./create-deps.ts";
@@ -30,19 +30,8 @@ export async function startAuth(
   const log = createLogger("auth", config.LOG_LEVEL);
   const metrics = createMetrics("auth", { withProcess: true });
   await using stack = new AsyncDisposableStack();
-  const pool = await openPool({
-    url: config.DATABASE_URL,
-    schema: "auth",
-    log,
-    poolSize: config.DATABASE_POOL_SIZE,
-    maxOverflow: config.DATABASE_POOL_MAX_OVERFLOW,
-    logQueries: config.DATABASE_LOG_QUERIES,
-    slowQueryMs: config.DATABASE_SLOW_QUERY,
-    metrics,
-    signal,
-  });
+  const pool = await openServicePool(config, { schema: "auth", log, metrics, signal });
   stack.defer(() => pool.end());
-  await requireSchema(pool, "auth");
   const nats = stack.use(
     await connectNats({
       url: config.NATS_URL.reveal(),

@@ -12,11 +12,11 @@ import { requireSchema } from "#platform/migrations/require-schema.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
 import { streamSettingsOf } from "#platform/nats/stream-settings.ts";
 import { databaseService } from "#platform/ops/database-service.ts";
-import { createMetrics, type Metrics } from "#platform/ops/metrics.ts";
+import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { startRelay } from "#platform/outbox/relay.worker.ts";
 import { startMaintenance } from "#platform/postgres/maintenance.worker.ts";
-import { openPool, type Pool } from "#platform/postgres/pool.ts";
+import { openServicePool } from "#platform/postgres/open-service-pool.ts";
 import { implement } from "#platform/rpc/service.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
 import { onUserChanged } from "./accounts/on-user-changed.event.ts";
@@ -46,9 +46,8 @@ export async function startUserQuota(
   const log = parts.log ?? createLogger("user-quota", config.LOG_LEVEL);
   const metrics = createMetrics("user-quota", { withProcess: parts.log === undefined });
   await using stack = new AsyncDisposableStack();
-  const pool = await openServicePool(config, log, metrics, signal);
+  const pool = await openServicePool(config, { schema: SCHEMA, log, metrics, signal });
   stack.defer(() => pool.end());
-  await requireSchema(pool, SCHEMA);
   const nats = stack.use(
     await connectNats({
       url: config.NATS_URL.reveal(),
@@ -120,20 +119,6 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
     }),
   );
   stack.use(startConsumer({ ...shared, ...CHUNKS, apply: onChunkFacts(deps) }));
-}
-
-function openServicePool(config: UserQuotaConfig, log: Logger, metrics: Metrics, signal: AbortSignal): Promise<Pool> {
-  return openPool({
-    url: config.DATABASE_URL,
-    schema: SCHEMA,
-    log,
-    poolSize: config.DATABASE_POOL_SIZE,
-    maxOverflow: config.DATABASE_POOL_MAX_OVERFLOW,
-    logQueries: config.DATABASE_LOG_QUERIES,
-    slowQueryMs: config.DATABASE_SLOW_QUERY,
-    metrics,
-    signal,
-  });
 }
 
 function registryClient(config: UserQuotaConfig, clock: Clock) {

@@ -16,7 +16,7 @@ const leaving: readonly [RegExp, string][] = [
 ];
 
 /** Where a connection belongs to the caller alone, and the pool itself. */
-const exempt = /^services\/(platform\/(postgres|migrations|testing)|dev|bench)\/|\.test\.ts$/;
+const exempt = /^services\/(platform\/(postgres|migrations|testing)|dev|bench|chaos)\/|\.test\.ts$/;
 
 /** One line per statement in the services that must not run on a pooled connection. */
 export function findSessionState(): readonly string[] {

@@ -1,3 +1,4 @@
+import type { z } from "zod";
 import { streamNames } from "#platform/nats/stream-settings.ts";
 import { firstOf } from "./load-config.ts";
 import { DatabaseUrl } from "./secret.ts";
@@ -61,6 +62,9 @@ export function serviceConfigShape(service: ServiceName) {
     KEY_ENCRYPTION_KEY_PREVIOUS: base64Key(32).optional(),
   };
 }
+
+/** The values that `databaseConfigShape` asks for. */
+export type DatabaseConfig = z.output<z.ZodObject<ReturnType<typeof databaseConfigShape>>>;
 
 /** What a process needs to open a service's pool: the services, and commands that act on their tables. */
 export function databaseConfigShape(service: ServiceName) {
