@@ -8,7 +8,10 @@ import { pause } from "./workload/ask.ts";
 const BATCH = 50;
 const QUESTION_MS = 3_000;
 
-const infoSchema = z.object({ error: z.object({ code: z.number() }).optional(), created: z.string().optional() });
+const infoSchema = z.object({
+  created: z.string().optional(),
+  state: z.object({ last_seq: z.number() }).optional(),
+});
 const messageSchema = z.object({
   error: z.object({ code: z.number(), description: z.string() }).optional(),
   message: z.object({ subject: z.string(), seq: z.number(), hdrs: z.string().optional() }).optional(),
@@ -33,12 +36,13 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
   let position: { created: string; next: number } | undefined;
   while (!signal.aborted) {
     try {
-      const created = await creationOf(connection, stream);
+      const { created, state } = await infoOf(connection, stream);
       if (created !== undefined && created !== position?.created) position = { created, next: 1 };
-      if (position !== undefined && created !== undefined) {
+      // Not asked for a message before it has one: see readStream.
+      if (position !== undefined && (state?.last_seq ?? 0) >= position.next) {
         const batch = await readBatch(connection, stream, position.next);
         // Only a stream that is still the same after the batch has given what the batch holds.
-        if ((await creationOf(connection, stream)) === position.created) {
+        if ((await infoOf(connection, stream)).created === position.created) {
           for (const { event, sequence } of batch) {
             history.seen.push(event);
             position.next = sequence + 1;
@@ -53,9 +57,9 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
   }
 }
 
-async function creationOf(connection: NatsConnection, stream: string): Promise<string | undefined> {
+async function infoOf(connection: NatsConnection, stream: string): Promise<z.infer<typeof infoSchema>> {
   const reply = await connection.request(`$JS.API.STREAM.INFO.${stream}`, "", { timeout: QUESTION_MS });
-  return infoSchema.parse(reply.json()).created;
+  return infoSchema.parse(reply.json());
 }
 
 async function readBatch(connection: NatsConnection, stream: string, from: number) {

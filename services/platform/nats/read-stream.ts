@@ -14,6 +14,9 @@ export interface StoredMessage {
 /**
  * What a stream holds now of a subject (with wildcards), oldest first, up to its end as of each step. One request per
  * message and no consumer, so that the read-only subscriber may do it too.
+ *
+ * The stream is asked for its end before any message: nats-server 2.9 knows a stream by name before it has its store, and
+ * dies of the question for a message of it. A stream that has had a message has its store.
  */
 export async function* readStream(
   nats: Nats,
@@ -22,6 +25,7 @@ export async function* readStream(
 ): AsyncGenerator<StoredMessage> {
   const { streams } = await nats.connection.jetstreamManager({ checkAPI: false });
   let sequence = options.fromSequence ?? 1;
+  if ((await streams.info(stream)).state.last_seq < sequence) return;
   while (!options.signal?.aborted) {
     const query = { seq: sequence, next_by_subj: options.subject ?? ">" };
     try {
