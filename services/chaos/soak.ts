@@ -1,4 +1,5 @@
 import { createHash } from "node:crypto";
+import { cpus } from "node:os";
 import { median } from "#platform/testing/median.ts";
 import { serviceNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
@@ -11,7 +12,10 @@ import { pause } from "./workload/ask.ts";
 
 const ROTATIONS = 20;
 
-/** No faults at all: the load goes on, and nothing may grow. */
+/**
+ * No faults at all: the load goes on, and nothing may grow. Two cores are about half busy with the default load, all
+ * processes and the load itself included; the share is printed.
+ */
 export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptions, "disturb">> {
   return {
     disturb: async (plane: Plane, history: History, durationMs: number) => {
@@ -20,6 +24,7 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
       const rotationProblems: string[] = [];
       let rotations = 0;
       const startedAtMs = Date.now();
+      const before = processorTimes();
       const everyMs = Math.max(1_000, durationMs / 200);
       for (let atMs = 0; atMs < durationMs; atMs = Date.now() - startedAtMs) {
         samples.push(...(await sampleAll(plane, atMs)));
@@ -30,6 +35,9 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
         }
         await pause(everyMs, new AbortController().signal);
       }
+      const after = processorTimes();
+      const busyShare = 1 - (after.idle - before.idle) / (after.all - before.all);
+      say(`the machine was busy for ${Math.round(100 * busyShare)} % of the time`);
       const latencies = history.latencies.map((one) => ({ ...one, atMs: one.atMs - startedAtMs }));
       for (const [process, own] of Map.groupBy(samples, (sample) => sample.process)) {
         const span = (of: (sample: Sample) => number) => `${Math.min(...own.map(of))} to ${Math.max(...own.map(of))}`;
@@ -43,6 +51,15 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
       if (rotations === 0) rotationProblems.push("no day passed");
       return [...growth(samples, latencies, probes, durationMs), ...rotationProblems];
     },
+  };
+}
+
+/** Milliseconds of all processors since the system started. */
+function processorTimes(): { readonly idle: number; readonly all: number } {
+  const times = cpus().map((one) => one.times);
+  return {
+    idle: times.reduce((sum, { idle }) => sum + idle, 0),
+    all: times.reduce((sum, { user, nice, sys, idle, irq }) => sum + user + nice + sys + idle + irq, 0),
   };
 }
 
