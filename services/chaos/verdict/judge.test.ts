@@ -198,6 +198,12 @@ test("a node that is silent or was cut off may be called offline", () => {
   expect(brokenBy((run) => calledOffline(run, [cut]))).toEqual({});
 });
 
+test("a replica that was asked for and not proved may be gone, and no other", () => {
+  const lost = { replicas: new Set(["n1 c1"]) };
+  expect(brokenBy(() => ({ observed: { ...lost, unproved: new Set(["n2 c1"]) } }))).toEqual({});
+  expect(brokenBy(() => ({ observed: { ...lost, unproved: new Set(["n2 c9"]) } }))).not.toEqual({});
+});
+
 test("what is unknown may have happened or not", () => {
   const unknown = ({ history }: SoundRun) => ({
     history: {

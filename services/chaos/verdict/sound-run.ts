@@ -77,6 +77,7 @@ function restOf(): Omit<Observed, "outbox"> {
     ],
     usage: [{ userId: "u1", bytes: 100n }],
     replicas: new Set(["n1 c1", "n2 c1"]),
+    unproved: new Set(),
     uploads: new Map([
       ["up1", "completed"],
       ["up2", "completed"],
