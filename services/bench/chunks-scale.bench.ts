@@ -11,7 +11,9 @@ import { measured } from "./measured.ts";
 
 // Confirmation and location of 1,000 chunks with 200,000 and with 20 million replicas in the tables, on a warm server that
 // holds them in its buffers: 40 % of the memory, the most that PostgreSQL's documentation advises. The goal is at most
-// 1.5 times as long. BENCH_ROWS sets the larger number; seeding 20 million takes minutes and 8 GB below TMPDIR.
+// 1.5 times as long. BENCH_ROWS sets the larger number; seeding 20 million takes minutes and 16 GB below TMPDIR. Where the
+// system has huge pages for the buffers (sysctl vm.nr_hugepages) PostgreSQL takes them, as its documentation advises for
+// buffers of this size; whether it did is printed.
 
 const SMALL = 200_000;
 const LARGE = Number(process.env.BENCH_ROWS ?? 20_000_000);

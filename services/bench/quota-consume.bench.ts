@@ -9,6 +9,7 @@ import { ensureStream } from "#platform/nats/streams.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { sql, uuidArray } from "#platform/postgres/sql.ts";
+import { median } from "#platform/testing/median.ts";
 import { systemClock as clock } from "#platform/time/clock.ts";
 import { onChunkFacts } from "../user-quota/charges/on-chunk-facts.event.ts";
 import type { Deps } from "../user-quota/deps.ts";
@@ -24,6 +25,8 @@ import { profiled } from "./profiled.ts";
 const users = 100_000;
 const eventsWord = process.argv.find((word) => word.startsWith("--events="));
 const total = Number(eventsWord?.slice("--events=".length) ?? (isShort ? 30_000 : 90_000));
+// Under --profile one, so that each profile is of one round.
+const ROUNDS = isShort || process.env.BENCH_PROFILES !== undefined ? 1 : 3;
 const nothing = z.strictObject({});
 
 await using kit = await createBenchKit();
@@ -46,21 +49,30 @@ const deps: Deps = {
 };
 
 let sequence = 0n;
-const results: Record<string, number> = {};
-// The first round warms up code and caches; the figures are of the second.
-for (const round of ["warm-up", "measured"]) {
-  results.inbox = await measure(round, "inbox alone", (index) => userIds[(index * 7919) % users] ?? "", false);
-  results.spread = await measure(round, "100,000 users", (index) => userIds[(index * 7919) % users] ?? "", true);
-  const hot = userIds[0] ?? "";
-  results.hot = await measure(round, "one user", () => hot, true);
+const results: Record<"inbox" | "spread" | "hot", number[]> = { inbox: [], spread: [], hot: [] };
+const hotUser = userIds[0] ?? "";
+// The first round warms up code and caches.
+for (let round = 0; round <= ROUNDS; round += 1) {
+  const name = round === 0 ? "warm-up" : `round ${round}`;
+  const spreadUser = (index: number) => userIds[(index * 7919) % users] ?? "";
+  const inbox = await measure(name, "inbox alone", spreadUser, false);
+  const spread = await measure(name, "100,000 users", spreadUser, true);
+  const hot = await measure(name, "one user", () => hotUser, true);
+  if (round === 0) continue;
+  results.inbox.push(inbox);
+  results.spread.push(spread);
+  results.hot.push(hot);
 }
-const { inbox = 0, spread = 0, hot = 0 } = results;
-console.log(
-  `spread against the inbox alone ${(spread / inbox).toFixed(2)}, one user against spread ${(hot / spread).toFixed(2)}`,
-);
+console.log(`spread against the inbox alone ${(median(results.spread) / median(results.inbox)).toFixed(2)}`);
 
-measured("consumeRate", spread * 1_000);
-measured("consumeHot", hot / spread);
+measured(
+  "consumeRate",
+  results.spread.map((perMs) => perMs * 1_000),
+);
+measured(
+  "consumeHot",
+  results.hot.map((perMs, round) => perMs / (results.spread[round] ?? Number.NaN)),
+);
 
 async function measure(round: string, name: string, userOf: (index: number) => string, charges: boolean) {
   const count = round === "warm-up" ? total / 6 : total;
