@@ -59,13 +59,14 @@ function count(
     }
     if (isRefused) return false;
     bytes += chunk.byteLength;
-    if (node !== undefined) hold(node, chunk.byteLength);
+    let held = 0;
+    if (node !== undefined) held = hold(node, chunk.byteLength);
     else if (bytes > SMALL_BYTES && bytes - chunk.byteLength <= SMALL_BYTES) {
       node = nodeOf(peerOf(stream));
-      if (node !== undefined) hold(node, bytes);
+      if (node !== undefined) held = hold(node, bytes);
       stream.once("close", release);
     }
-    if (node === undefined || hold(node, 0) <= maxBytesPerNode) return push(chunk);
+    if (held <= maxBytesPerNode) return push(chunk);
     release();
     isRefused = true;
     refuse(stream);

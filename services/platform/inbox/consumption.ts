@@ -9,9 +9,9 @@ import type { Clock } from "#platform/time/clock.ts";
 const SETTLED_MS = 60_000;
 
 /**
- * Whether a durable consumer has nothing left to do: all that lay in its stream when this was called is applied, or was given
- * up. False in doubt: where the broker does not answer, the stream or the
- * consumer is missing, or the stream is less than a minute old.
+ * Whether a durable consumer has nothing left to do: all that lay in its stream when this was called is applied, or was
+ * given up. False in doubt: where the broker does not answer, the stream or the consumer is missing, or the stream is
+ * less than a minute old.
  */
 export async function hasConsumedAll(
   { nats, clock }: { readonly nats: Nats; readonly clock: Clock },
