@@ -1,6 +1,6 @@
 import type { NatsConnection } from "nats";
 import { z } from "zod";
-import { connectSubscriber } from "../system-tests/fixtures/stream-replay.ts";
+import { connectSubscriber, streamInfo } from "../system-tests/fixtures/stream-replay.ts";
 import { type FullStream, streamNames } from "./fault-plan.ts";
 import type { History, SeenEvent } from "./history.ts";
 import { pause } from "./workload/ask.ts";
@@ -8,10 +8,6 @@ import { pause } from "./workload/ask.ts";
 const BATCH = 50;
 const QUESTION_MS = 3_000;
 
-const infoSchema = z.object({
-  created: z.string().optional(),
-  state: z.object({ last_seq: z.number() }).optional(),
-});
 const messageSchema = z.object({
   error: z.object({ code: z.number(), description: z.string() }).optional(),
   message: z.object({ subject: z.string(), seq: z.number(), hdrs: z.string().optional() }).optional(),
@@ -36,13 +32,13 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
   let position: { created: string; next: number } | undefined;
   while (!signal.aborted) {
     try {
-      const { created, state } = await infoOf(connection, stream);
+      const { created, state } = await streamInfo(connection, stream, QUESTION_MS);
       if (created !== undefined && created !== position?.created) position = { created, next: 1 };
       // Not asked for a message before it has one: see readStream.
       if (position !== undefined && (state?.last_seq ?? 0) >= position.next) {
         const batch = await readBatch(connection, stream, position.next);
         // Only a stream that is still the same after the batch has given what the batch holds.
-        if ((await infoOf(connection, stream)).created === position.created) {
+        if ((await streamInfo(connection, stream, QUESTION_MS)).created === position.created) {
           for (const { event, sequence } of batch) {
             history.seen.push(event);
             position.next = sequence + 1;
@@ -55,11 +51,6 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
     }
     await pause(150, signal);
   }
-}
-
-async function infoOf(connection: NatsConnection, stream: string): Promise<z.infer<typeof infoSchema>> {
-  const reply = await connection.request(`$JS.API.STREAM.INFO.${stream}`, "", { timeout: QUESTION_MS });
-  return infoSchema.parse(reply.json());
 }
 
 async function readBatch(connection: NatsConnection, stream: string, from: number) {

@@ -3,9 +3,8 @@ import { bootstrapAccounts, issueJoinToken, serviceClientNames } from "../../dev
 import { migrateWithLogins } from "../../dev/start/database.ts";
 import { type Home, openHome, openSecrets, type Secrets } from "../../dev/start/home.ts";
 import { applicationRoles, type Surroundings } from "../../dev/start/infrastructure.ts";
-import { freePort } from "../../dev/start/ports.ts";
 import { type ServiceProcess, startServiceProcess } from "../../dev/start/service-process.ts";
-import { readSettings, type ServiceName, type Settings } from "../../dev/start/settings.ts";
+import { anyPort, readSettings, type ServiceName, type Settings } from "../../dev/start/settings.ts";
 import { type Supervised, supervise } from "../../dev/start/supervise.ts";
 import { type LinkName, type ProcessName, serviceNames } from "../fault-plan.ts";
 import { type Link, startLink } from "../link.ts";
@@ -99,13 +98,7 @@ export async function startPlane(options: PlaneOptions): Promise<Plane> {
 
 async function surroundings({ folder, say }: PlaneOptions): Promise<Surroundings> {
   const home = await openHome({ DECENTRASTORE_HOME: folder });
-  const variables = serviceNames.flatMap((name) => {
-    const prefix = name.replace("-", "_").toUpperCase();
-    return [`${prefix}_PORT`, `${prefix}_OPS_PORT`];
-  });
-  const ports: Record<string, string> = {};
-  for (const variable of [...variables, "NODE_EDGE_PORT"]) ports[variable] = String(await freePort());
-  const settings = await readSettings(ports);
+  const settings = await readSettings(anyPort);
   const secrets = await openSecrets(home, {
     clients: serviceClientNames,
     nats: natsUserNames,

@@ -1,9 +1,7 @@
 import { createServer } from "node:net";
 import { expect, it } from "vitest";
 import { freePort } from "./ports.ts";
-import { readSettings } from "./settings.ts";
-
-const anyPort = { AUTH_PORT: "0", USER_QUOTA_PORT: "0", NODE_REGISTRY_PORT: "0", NODE_EDGE_PORT: "0" };
+import { anyPort, readSettings } from "./settings.ts";
 
 it("never hands out a port twice, so that no two services of a start are told the same", async () => {
   const found = await Promise.all(Array.from({ length: 2_000 }, freePort));

@@ -16,6 +16,9 @@ export interface Settings {
   readonly externalNatsUrl: string | undefined;
 }
 
+/** For several control planes on one machine. */
+export const anyPort = { AUTH_PORT: "0", USER_QUOTA_PORT: "0", NODE_REGISTRY_PORT: "0", NODE_EDGE_PORT: "0" };
+
 /**
  * Ports are settled before anything starts: the services are told each other's addresses, and an occupied port is
  * reported by its variable's name instead of by a service that never gets ready.
