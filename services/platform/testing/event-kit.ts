@@ -146,8 +146,14 @@ export async function startWorkerProcess(script: string, env: Record<string, str
     });
   }
   const exited = once(child, "exit");
-  const isReady = Promise.race([once(child, "message").then(() => true), exited.then(() => false)]);
-  if (!(await Promise.race([isReady, systemClock.sleep(START_MS).then(() => false)]))) {
+  const decided = new AbortController();
+  const isReady = await Promise.race([
+    once(child, "message").then(() => true),
+    exited.then(() => false),
+    systemClock.sleep(START_MS, decided.signal).then(() => false),
+  ]);
+  decided.abort();
+  if (!isReady) {
     child.kill("SIGKILL");
     throw new Error(`${script} did not get ready within ${START_MS} ms, or ended:\n${said}`);
   }

@@ -33,6 +33,10 @@ export async function startTestNats(settings: NatsServerSettings = {}): Promise<
   };
   let server = await start();
   const { port } = server;
+  const ending = () => {
+    asked.add(server);
+    return server;
+  };
   return {
     folder,
     port,
@@ -40,21 +44,16 @@ export async function startTestNats(settings: NatsServerSettings = {}): Promise<
       return server.pid;
     },
     url: (user) => server.urlFor(user),
-    stop: () => {
-      asked.add(server);
-      return server.stop();
-    },
+    stop: () => ending().stop(),
     kill: async () => {
-      asked.add(server);
-      process.kill(server.pid, "SIGKILL");
+      process.kill(ending().pid, "SIGKILL");
       await server.exited;
     },
     start: async () => {
       server = await start(port);
     },
     [Symbol.asyncDispose]: async () => {
-      asked.add(server);
-      await server.stop();
+      await ending().stop();
       await rm(folder, { recursive: true, force: true });
     },
   };
