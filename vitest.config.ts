@@ -1,9 +1,15 @@
 import { defineConfig } from "vitest/config";
+import { secondChances } from "./services/platform/testing/second-chances.ts";
 
-/** A test's suffix is its role, and the role decides what it may use: `unit` starts no server. */
+/**
+ * A test's suffix is its role, and the role decides what it may use: `unit` starts no server. The others share two cores
+ * with PostgreSQL, NATS and one another, where a wait can pass its limit: they get a second chance, which is named at the end
+ * of the run. What fails twice is broken.
+ */
 function project(name: string, include: string[], exclude: string[] = []) {
+  const retry = name === "unit" ? 0 : 1;
   // Some tests kill PostgreSQL or NATS and wait until it is back.
-  return { test: { name, include, exclude, testTimeout: 30_000, hookTimeout: 60_000 } };
+  return { test: { name, include, exclude, retry, testTimeout: 30_000, hookTimeout: 60_000 } };
 }
 
 export default defineConfig({
@@ -11,6 +17,7 @@ export default defineConfig({
     // At the root it runs once for all projects.
     globalSetup: ["services/platform/testing/global-setup.ts"],
     maxWorkers: 2,
+    reporters: ["default", secondChances],
     projects: [
       project("unit", ["{services,db}/**/*.test.ts"], ["**/*.{store,worker,db,rpc,system}.test.ts"]),
       project("store", ["{services,db}/**/*.{store,worker,db}.test.ts"]),
