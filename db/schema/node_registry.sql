@@ -58,7 +58,7 @@ chunk_storage_4 partition of node_registry.chunk_storage for values with (modulu
 chunk_storage_5 partition of node_registry.chunk_storage for values with (modulus 8, remainder 5) with (fillfactor=80)
 chunk_storage_6 partition of node_registry.chunk_storage for values with (modulus 8, remainder 6) with (fillfactor=80)
 chunk_storage_7 partition of node_registry.chunk_storage for values with (modulus 8, remainder 7) with (fillfactor=80)
-chunks with (fillfactor=70) (
+chunks with (fillfactor=50) (
   chunk_hash node_registry.sha256 not null,
   owner_id uuid not null,
   size_bytes bigint not null,

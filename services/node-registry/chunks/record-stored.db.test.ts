@@ -1,8 +1,15 @@
 import { randomUUID } from "node:crypto";
+import { fromBinary } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { ChunkStoredSchema, UploadCompletedSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
+import { z } from "zod";
+import {
+  ChunkReleasedSchema,
+  ChunkStoredSchema,
+  UploadCompletedSchema,
+} from "#gen/decentrastore/events/v1/events_pb.ts";
 import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { sql, zBytes } from "#platform/postgres/sql.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newChunks, newHash } from "../testing/chunk-fixture.ts";
 import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
@@ -52,6 +59,21 @@ test("reports from all nodes at once, three times over, on two processes, count 
   expect(completed.map((event) => event.uploadId).sort()).toEqual(uploads.map((upload) => upload.uploadId).sort());
   expect(await contradictions(f.pool)).toEqual([]);
   expect(await deadlocks(f.pool)).toBe(0n);
+});
+
+test("confirming every chunk of a page in one call leaves each row in its page, so that no index is written", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(1);
+  const upload = await place(f, 200, 1);
+  const pages = () =>
+    f.pool.any(sql.type(z.strictObject({ chunk: z.string(), page: z.string() }))`
+      select encode(chunk_hash, 'hex') as chunk, split_part(ctid::text, ',', 1) as page
+      from node_registry.chunks order by chunk_hash`);
+  const before = await pages();
+  expect(new Set(before.map(({ page }) => page)).size).toBeGreaterThan(3);
+  await node?.client.reportStoredChunks({ chunkHashes: upload.chunks.map((chunk) => chunk.chunkHash) });
+  expect(await eventsOf(f.pool, ChunkStoredSchema)).toHaveLength(200);
+  expect(await pages()).toEqual(before);
 });
 
 test("each wrong report hears why, and changes nothing", async () => {
@@ -178,11 +200,6 @@ test("the position is that of an event which user-quota consumes, whatever happe
       or subject like 'decentrastore.upload.%'`);
   expect(await f.chunks.getUserUsage(upload)).toEqual({ ...before, isPublished: true });
 });
-
-import { fromBinary } from "@bufbuild/protobuf";
-import { z } from "zod";
-import { ChunkReleasedSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
-import { sql, zBytes } from "#platform/postgres/sql.ts";
 
 /** What a consumer has charged after every event up to this outbox id. */
 async function chargedUpTo(f: ChunkFixture, userId: string, position: bigint): Promise<bigint> {
