@@ -41,10 +41,16 @@ export async function compareDigests(deps: CommandDeps): Promise<void> {
   await writeDigestDifferences(deps.pool, { differing, agreeing, now });
 }
 
-/** Pending deletions by node: how many there were when their hashes were last read. */
-export type LoadedDeletions = Map<bigint, number>;
+// The same number may stand for other hashes: as many may have come as were confirmed, here or at another process.
+const REREAD_MS = 30_000;
 
-/** Reads the hashes to delete of nodes whose number of pending deletions has changed, a portion of the nodes a round. */
+/** Pending deletions by node: how many there were when their hashes were last read, and when that was. */
+export type LoadedDeletions = Map<bigint, { readonly pending: number; readonly atMs: number }>;
+
+/**
+ * Reads the hashes to delete of nodes whose number of pending deletions has changed, and from time to time those of the
+ * others, a portion of the nodes a round.
+ */
 export async function loadDeletions(
   deps: CommandDeps,
   busy: readonly { readonly node_id: bigint; readonly pending_deletions: bigint }[],
@@ -63,8 +69,12 @@ export async function loadDeletions(
     const nodeId = deps.view.nodeByRowId(rowId)?.nodeId;
     if (nodeId !== undefined) deps.commands.setDeletions(nodeId, []);
   }
+  const nowMs = deps.clock.monotonicMs();
   const changed = [...heard]
-    .filter(([rowId, { pending }]) => loaded.get(rowId) !== pending)
+    .filter(([rowId, { pending }]) => {
+      const before = loaded.get(rowId);
+      return before?.pending !== pending || nowMs - before.atMs >= REREAD_MS;
+    })
     .slice(0, MAX_NODES_PER_ROUND);
   if (changed.length === 0) return;
   const portion = Math.max(16, Math.min(MAX_HASHES_PER_COMMAND, Math.floor(MAX_HASHES_KEPT / heard.size)));
@@ -75,7 +85,7 @@ export async function loadDeletions(
   );
   const hashes = Map.groupBy(pairs, (pair) => pair.nodeRowId);
   for (const [rowId, { nodeId, pending }] of changed) {
-    loaded.set(rowId, pending);
+    loaded.set(rowId, { pending, atMs: nowMs });
     deps.commands.setDeletions(
       nodeId,
       (hashes.get(rowId) ?? []).map((pair) => pair.chunkHash),

@@ -162,6 +162,27 @@ test("deletion commands are repeated with one id until the node confirms, also b
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
+test("a deletion that takes the place of a confirmed one between two looks is told as well", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(2);
+  if (node === undefined) throw new Error("no node");
+  const upload = await stored(f, 2);
+  const [first = "", second = ""] = upload.held(node);
+  const loaded: LoadedDeletions = new Map();
+  await f.chunks.releaseChunks({ ...upload, chunkHashes: [first] });
+  beat(f, node, [second]);
+  await round(f, loaded);
+  await node.client.reportDeletedChunks({ chunkHashes: [first] });
+  await f.chunks.releaseChunks({ ...upload, chunkHashes: [second] });
+  await f.clock.advance(60_000);
+  beat(f, node, []);
+  await round(f, loaded);
+  expect(f.rooms.commandsFor(node.nodeId, 16)[0]?.command).toMatchObject({
+    case: "deleteChunks",
+    value: { chunkHashes: [second] },
+  });
+});
+
 test("what a node reports lost, or deletes without being asked, is lost once and put on the list", async () => {
   await using f = await createChunkFixture();
   const [node] = await f.addNodes(2);
