@@ -22,6 +22,10 @@ export interface ChunkRecord {
   readonly chunkHash: string;
   readonly sizeBytes: bigint;
   readonly blockIndex: number;
+  /** Its content: these bytes, in hex, again and again. */
+  readonly pattern: string;
+  /** Of chunks that are proved leaf by leaf; the others are proved whole. */
+  readonly proofRoot: string | undefined;
 }
 
 export interface UploadRecord {
@@ -116,11 +120,15 @@ export interface History {
   readonly users: UserRecord[];
   readonly uploads: UploadRecord[];
   readonly reservations: ReservationRecord[];
-  /** "node hash" of every report that was made, and of those that were acknowledged as stored. */
+  /** "node hash" of every replica that its node has taken and reported, and of those that were acknowledged as stored. */
   readonly reported: Set<string>;
   readonly confirmed: Set<string>;
   /** Reports of chunks that were never placed on their node, that were taken all the same. */
   readonly falseConfirmations: string[];
+  /** Honest proofs that were not believed. */
+  readonly proofComplaints: string[];
+  /** "node hash" of what each node holds in the end, by its own word. */
+  readonly held: Set<string>;
   readonly beats: Beat[];
   readonly farNodes: Set<string>;
   readonly disturbances: Disturbance[];
@@ -152,6 +160,8 @@ export function newHistory(): History {
     reported: new Set(),
     confirmed: new Set(),
     falseConfirmations: [],
+    proofComplaints: [],
+    held: new Set(),
     beats: [],
     farNodes: new Set(),
     disturbances: [],

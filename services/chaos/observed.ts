@@ -1,8 +1,5 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import pg from "pg";
 import { z } from "zod";
-import { ChunkLostSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
-import { ReplicaLossCause } from "#gen/decentrastore/node_registry/v1/chunk_pb.ts";
 
 /** What the system says of itself in the end, read by an operator from the three schemas. */
 export interface Observed {
@@ -35,8 +32,8 @@ export interface Observed {
   readonly usage: readonly { readonly userId: string; readonly bytes: bigint }[];
   /** "node hash" of replicas that count. */
   readonly replicas: ReadonlySet<string>;
-  /** "node hash" of replicas that the registry called lost because they were not proved. */
-  readonly unproved: ReadonlySet<string>;
+  /** What the registry holds against nodes. */
+  readonly punishments: readonly string[];
   readonly uploads: ReadonlyMap<string, string>;
   readonly nodeStates: ReadonlyMap<string, string>;
   readonly outbox: readonly OutboxRow[];
@@ -132,17 +129,14 @@ export async function observeDatabase(operatorUrl: string): Promise<DatabaseTrut
           )
         ).map(({ replica }) => replica),
       ),
-      unproved: new Set(
-        (
-          await read(
-            z.object({ payload: z.instanceof(Buffer) }),
-            "select payload from node_registry.outbox where type = 'decentrastore.events.v1.ChunkLost'",
-          )
-        ).flatMap(({ payload }) => {
-          const { nodeId, chunkHash, cause } = fromBinary(ChunkLostSchema, payload);
-          return cause === ReplicaLossCause.PROOF_FAILED ? [`${nodeId} ${chunkHash}`] : [];
-        }),
-      ),
+      punishments: (
+        await read(
+          z.object({ what: text }),
+          `select e.kind || ' of ' || coalesce(encode(e.chunk_hash, 'hex'), 'no chunk') || ' by ' || encode(n.node_id, 'hex') as what
+           from node_registry.reputation_evidence e join node_registry.storage_nodes n on n.id = e.node_id
+           where e.kind not in ('proof_succeeded', 'reset')`,
+        )
+      ).map(({ what }) => what),
       uploads: await readMap(read, "select upload_id as name, state as value from node_registry.uploads"),
       nodeStates: await readMap(
         read,

@@ -52,9 +52,16 @@ const settings = {
   NODE_HEARTBEAT_INTERVAL: "1s",
   NODE_LEASE_TTL: `${LEASE_MS}ms`,
   NODE_PROBATION_PERIOD: "0",
-  // These nodes hold nothing to prove: in an hour about ten of a hundred thousand replicas are asked for.
-  PROOF_FIRST_WITHIN: "365d",
+  // Each replica is proved once: the work for it then stays as the load is, however long a run.
+  PROOF_FIRST_WITHIN: "20s",
   PROOF_INTERVAL: "365d",
+  PROOF_ANSWER_WINDOW: "30s",
+  PROOF_RETRY_DELAY: "10s",
+  // A node that is away for longer is no fault of anybody, and what it held is made anew while it is.
+  REPAIR_OFFLINE_AFTER: "15s",
+  REPAIR_PENDING_GRACE: "20s",
+  REPAIR_TIMEOUT: "30s",
+  REPAIR_PAUSE: "1s",
   RECONCILE_INTERVAL: "3s",
 };
 
@@ -116,7 +123,7 @@ async function startLoad(
     load.abort();
     life.abort();
   });
-  const nodes = await joinNodes(plane, history, options.nodes);
+  const nodes = await joinNodes(plane, history, options.nodes, life.signal);
   const { secrets, stores } = plane;
   const credentials = { adminPassword: secrets.adminPassword, clientSecret: secrets.serviceClients.dev ?? "" };
   const clients = createClients(plane.addresses, credentials);
@@ -155,7 +162,12 @@ async function startLoad(
 }
 
 /** Every fourth node reaches the registry by a way of its own. */
-async function joinNodes(plane: Plane, history: History, count: number): Promise<Map<string, LoadNode>> {
+async function joinNodes(
+  plane: Plane,
+  history: History,
+  count: number,
+  signal: AbortSignal,
+): Promise<Map<string, LoadNode>> {
   const nodes = new Map<string, LoadNode>();
   const { addresses, joinToken } = plane;
   for (let index = 0; index < count; index += 1) {
@@ -166,7 +178,7 @@ async function joinNodes(plane: Plane, history: History, count: number): Promise
       registryUrl: addresses.nodeRegistryUrl,
       edgeUrl: isFar ? addresses.farEdge : addresses.edge,
       joinToken,
-      history,
+      ...{ history, signal },
     });
     nodes.set(node.nodeId, node);
     if (isFar) history.farNodes.add(node.nodeId);
@@ -180,7 +192,7 @@ async function comeToRest(plane: Plane, context: LoadContext, nodes: ReadonlyMap
   if (unready !== undefined) return [`the services do not get ready: ${unready}`];
   const offline = await eventually(90_000, () => allOnline(plane, nodes.keys()));
   await finishWork(context);
-  const unrest = await eventually(120_000, () => unsettled(plane, context.history));
+  const unrest = await eventually(240_000, () => unsettled(plane, context));
   return [offline, unrest].flatMap((reason) =>
     reason === undefined ? [] : [`the system does not come to rest: ${reason}`],
   );

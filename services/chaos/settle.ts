@@ -4,6 +4,7 @@ import { stopCleanly } from "./faults.ts";
 import type { History } from "./history.ts";
 import { observeDatabase } from "./observed.ts";
 import type { Plane } from "./plane/plane.ts";
+import { differences, missing } from "./verdict/replicas.ts";
 import { ask, pause } from "./workload/ask.ts";
 import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
@@ -87,9 +88,13 @@ export async function finishWork(context: SettleContext): Promise<void> {
   });
 }
 
-/** Whether everything has arrived: events published and seen, charges posted, reservations ended. */
-export async function unsettled(plane: Plane, history: History): Promise<string | undefined> {
+/** Whether everything has arrived: events published and seen, charges posted, reservations ended, replicas made. */
+export async function unsettled(plane: Plane, { history, nodes }: SettleContext): Promise<string | undefined> {
   const truth = await observeDatabase(plane.stores.operatorUrl);
+  history.held.clear();
+  for (const { nodeId, holdings } of nodes.values()) {
+    for (const chunkHash of holdings.hashes()) history.held.add(`${nodeId} ${chunkHash}`);
+  }
   const unpublished = truth.outbox.filter(({ isPublished }) => !isPublished).length;
   if (unpublished > 0) return `${unpublished} events are not published`;
   const seen = new Set(history.seen.map(({ eventId }) => eventId));
@@ -101,7 +106,8 @@ export async function unsettled(plane: Plane, history: History): Promise<string 
     if (used !== (usage.get(userId) ?? 0n)) return `user ${userId}: ${used} charged of ${usage.get(userId) ?? 0n}`;
     if (reserved > 0n) return `user ${userId}: ${reserved} bytes reserved`;
   }
-  return undefined;
+  const apart = [...differences(history.held, truth), ...missing(history, truth)];
+  return apart[0] === undefined ? undefined : `${apart.length} replicas are not settled: ${apart[0]}`;
 }
 
 async function inParallel<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

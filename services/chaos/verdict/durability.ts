@@ -50,14 +50,13 @@ function lostChunk({ release }: UploadRecord, chunkHash: string, isReleased: boo
   return [];
 }
 
-/** These nodes keep nothing: a replica that one of them was asked to prove, in a long run, is rightly called lost. */
-function lostReplicas({ confirmed, uploads }: History, { replicas, unproved }: Observed): string[] {
+function lostReplicas({ confirmed, uploads }: History, { replicas }: Observed): string[] {
   const givenBack = new Set(
     uploads.flatMap(({ release, chunks }) => (release === undefined ? [] : chunks.map(({ chunkHash }) => chunkHash))),
   );
   return [...confirmed].flatMap((replica) => {
     const [nodeId, chunkHash = ""] = replica.split(" ");
-    const isLost = !replicas.has(replica) && !unproved.has(replica) && !givenBack.has(chunkHash);
+    const isLost = !replicas.has(replica) && !givenBack.has(chunkHash);
     return isLost ? [`the replica of ${chunkHash} on ${nodeId} was acknowledged and is missing`] : [];
   });
 }

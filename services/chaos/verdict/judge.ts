@@ -5,6 +5,7 @@ import { durabilityPromise } from "./durability.ts";
 import { eventsPromise } from "./events.ts";
 import { livenessPromise, oneStreamPromise, ownWordPromise } from "./nodes.ts";
 import { quotaPromise } from "./quota.ts";
+import { replicasPromise } from "./replicas.ts";
 
 export interface Verdict {
   readonly number: number;
@@ -26,6 +27,7 @@ export function judge(history: History, observed: Observed, leaseMs: number): Ve
     boundsPromise,
     cleanStopPromise,
     strangersPromise,
+    replicasPromise,
   ];
   return promises.map(({ number, title, evidence, problems }) => ({
     number,

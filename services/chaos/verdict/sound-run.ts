@@ -28,6 +28,7 @@ export function soundRun(): SoundRun {
     uploads,
     reported: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
     confirmed: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
+    held: new Set(["n1 c1", "n2 c1"]),
     beats: NODES.slice(0, 3).flatMap((nodeId) =>
       Array.from({ length: 100 }, (_, second) => ({
         nodeId,
@@ -77,7 +78,7 @@ function restOf(): Omit<Observed, "outbox"> {
     ],
     usage: [{ userId: "u1", bytes: 100n }],
     replicas: new Set(["n1 c1", "n2 c1"]),
-    unproved: new Set(),
+    punishments: [],
     uploads: new Map([
       ["up1", "completed"],
       ["up2", "completed"],
@@ -93,8 +94,8 @@ function uploadOf(user: UserRecord, name: string, release: UploadRecord["release
     uploadId: `up${name}`,
     user,
     userId: "u1",
-    chunks: [{ chunkHash: `c${name}`, sizeBytes: 100n, blockIndex: 0 }],
-    replicas: 3,
+    chunks: [{ chunkHash: `c${name}`, sizeBytes: 100n, blockIndex: 0, pattern: "00", proofRoot: undefined }],
+    replicas: 2,
     placed: "acknowledged",
     release,
     isReported: true,

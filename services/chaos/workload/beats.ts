@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { Random } from "#platform/testing/random.ts";
+import { digestBytes } from "../../dev/sample-node/digest.ts";
 import type { Beat, History } from "../history.ts";
 import { pause } from "./ask.ts";
 import { type LoadNode, NODE_CAPACITY_GB } from "./load-node.ts";
@@ -14,9 +15,10 @@ interface Answered {
   readonly commands: readonly NodeCommand[];
 }
 
-const figures = (sequence: bigint) => {
-  const freeBytes = BigInt(NODE_CAPACITY_GB) * 2n ** 30n;
-  return { sequence, usedBytes: 0n, freeBytes, chunkCount: 0n };
+const figures = ({ holdings }: LoadNode, sequence: bigint) => {
+  const { usedBytes, chunkCount, digest } = holdings.figures();
+  const freeBytes = BigInt(NODE_CAPACITY_GB) * 2n ** 30n - usedBytes;
+  return { sequence, usedBytes, freeBytes, chunkCount, chunkDigest: digestBytes(digest) };
 };
 
 export interface Beating {
@@ -30,7 +32,7 @@ export async function beatByCalls(node: LoadNode, { history, random, signal }: B
   for (let sequence = 1n; !signal.aborted; sequence += 1n) {
     await node.speech(signal);
     try {
-      await recorded(node, history, () => node.client.heartbeat(figures(sequence), { timeoutMs: ANSWER_MS }));
+      await recorded(node, history, () => node.client.heartbeat(figures(node, sequence), { timeoutMs: ANSWER_MS }));
     } catch {
       // Recorded as unanswered: what that means is the verdict's business.
     }
@@ -101,7 +103,7 @@ function openStream(node: LoadNode, history: History): Stream {
     while (!closed.signal.aborted) {
       const value = await next.promise;
       next = Promise.withResolvers();
-      yield figures(value);
+      yield figures(node, value);
     }
   }
   const answers = node.client.streamHeartbeats(requests(), { signal: closed.signal })[Symbol.asyncIterator]();

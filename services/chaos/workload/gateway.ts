@@ -1,11 +1,10 @@
 import type { PlaceChunksResponse } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import type { Random } from "#platform/testing/random.ts";
-import type { Answer, Refusal, UploadRecord, UserRecord } from "../history.ts";
+import type { Answer, ChunkRecord, Refusal, UploadRecord, UserRecord } from "../history.ts";
 import { between, branch, hexOf, pick, uuidOf } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
+import { newChunk } from "./load-chunks.ts";
 import type { LoadContext } from "./load-context.ts";
-
-const KiB = 1024;
 
 /** An upload gateway: places, lets the nodes report, and sometimes releases again. Several run side by side. */
 export async function runGateway(context: LoadContext): Promise<void> {
@@ -46,7 +45,11 @@ export async function place(
   patience: Patience,
 ): Promise<PlaceChunksResponse | undefined> {
   const { userId, uploadId, replicas } = upload;
-  const request = { userId, uploadId, replicas, chunks: [...upload.chunks] };
+  const chunks = upload.chunks.map(({ chunkHash, sizeBytes, blockIndex, proofRoot }) => ({
+    ...{ chunkHash, sizeBytes, blockIndex },
+    ...(proofRoot === undefined ? {} : { proofRoot }),
+  }));
+  const request = { userId, uploadId, replicas, chunks };
   const outcome = await askUntilClear(history, "PlaceChunks", () => clients.chunks.placeChunks(request), patience);
   // Once acknowledged it stays so, whatever a repeat is answered.
   if (upload.placed !== "acknowledged") upload.placed = outcome.answer;
@@ -62,14 +65,17 @@ export async function reportAll(
   placed: PlaceChunksResponse,
   patience: Patience,
 ): Promise<boolean> {
-  const hashesOf = new Map<string, string[]>();
+  const contents = new Map(upload.chunks.map((chunk) => [chunk.chunkHash, chunk]));
+  const chunksOf = new Map<string, ChunkRecord[]>();
   for (const { chunkHash, nodes: holders } of placed.chunks) {
-    for (const { nodeId } of holders) hashesOf.set(nodeId, [...(hashesOf.get(nodeId) ?? []), chunkHash]);
+    const chunk = contents.get(chunkHash);
+    if (chunk === undefined) throw new Error(`the placement of ${upload.uploadId} names a chunk of nobody's`);
+    for (const { nodeId } of holders) chunksOf.set(nodeId, [...(chunksOf.get(nodeId) ?? []), chunk]);
   }
   const results = await Promise.all(
-    [...hashesOf].map(async ([nodeId, hashes]) => {
+    [...chunksOf].map(async ([nodeId, chunks]) => {
       for (let attempt = 1; ; attempt += 1) {
-        const result = (await nodes.get(nodeId)?.report(hashes)) ?? "refused";
+        const result = (await nodes.get(nodeId)?.take(chunks)) ?? "refused";
         if (result !== "unknown" || attempt >= patience.tries || patience.signal.aborted) return result;
         await pause(patience.pauseMs, patience.signal);
       }
@@ -99,11 +105,7 @@ function newUpload(random: Random, user: UserRecord): UploadRecord {
     user,
     userId: user.userId ?? "",
     replicas: 3,
-    chunks: Array.from({ length: count }, (_, blockIndex) => ({
-      chunkHash: hexOf(random, 32),
-      sizeBytes: BigInt(Math.round(between(random, 200 * KiB, 2_000 * KiB))),
-      blockIndex,
-    })),
+    chunks: Array.from({ length: count }, (_, blockIndex) => newChunk(random, blockIndex)),
     placed: "unknown",
     release: undefined,
     isReported: false,

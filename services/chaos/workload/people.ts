@@ -4,7 +4,7 @@ import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
-const TIGHT_QUOTA_BYTES = 24n * 1024n * 1024n;
+const TIGHT_QUOTA_BYTES = 240n * 1024n;
 /** Below the ten that are free: the user is to get in at the end. */
 const MOST_MISTAKES = 4;
 const newPassword = (random: Random) => hexOf(random, 18);

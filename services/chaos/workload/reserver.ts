@@ -21,7 +21,7 @@ export async function runReserver(context: LoadContext): Promise<void> {
     const record: ReservationRecord = {
       userId: pick(random, users).userId ?? "",
       key: uuidOf(random),
-      sizeBytes: BigInt(Math.round(between(random, 1, 4_000_000))),
+      sizeBytes: BigInt(Math.round(between(random, 1, 40_000))),
       reservationId: undefined,
       isOver: false,
     };
