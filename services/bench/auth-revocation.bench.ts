@@ -14,7 +14,9 @@ import { isShort, measured } from "./measured.ts";
 // From the call that revokes to the first refusal by a verifier in another process, which hears of it through the
 // outbox, the relay and the USERS stream, as user-quota and node-registry do.
 
-const rounds = isShort ? 100 : 300;
+const ROUNDS = 3;
+const perRound = isShort ? 34 : 100;
+const rounds = ROUNDS * perRound;
 const hash = (
   await argon2Hash(benchPassword, { type: argon2id, memoryCost: 7_168, timeCost: 1, parallelism: 1 })
 ).replace(/\$m=(\d+),p=(\d+),t=(\d+)/, "$m=$1,t=$3,p=$2");
@@ -60,4 +62,11 @@ for (let n = 0; n < rounds; n += 1) {
 }
 const sorted = delays.toSorted((a, b) => a - b);
 console.log(`p50 ${percentile(sorted, 50).toFixed(1)} ms, max ${percentile(sorted, 100).toFixed(1)} ms`);
-measured("revocation", percentile(sorted, 99));
+const p99s = Array.from({ length: ROUNDS }, (_, round) => {
+  const own = delays.slice(round * perRound, (round + 1) * perRound);
+  return percentile(
+    own.toSorted((a, b) => a - b),
+    99,
+  );
+});
+measured("revocation", p99s);

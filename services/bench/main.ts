@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { printTable } from "../../db/table.ts";
 import { describeMachine } from "./machine.ts";
-import type { Measured } from "./measured.ts";
+import { type Measured, verdictOf } from "./measured.ts";
 import { printProfiles } from "./profile.ts";
 import { recordRun } from "./record.ts";
 import { tableOf } from "./result-table.ts";
@@ -13,8 +13,10 @@ import { type TargetName, targets } from "./targets.ts";
 
 // `npm run bench` runs the short form of every benchmark that has one, in about three minutes; `--long` the full form of
 // all of them. Names choose (`npm run bench -- heartbeat`), in full form unless `--short` stands beside them. `--json FILE`
-// writes the figures, `--record` puts them into BENCHMARKS.md, `--profile` prints where the processor time went. Every benchmark is a file of its own that says what it
-// measures and against which baseline of the same run: the machine may be shared, so ratios tell more than rates.
+// writes the figures, and `--json` alone puts them on standard output and all else on standard error (npm's own lines go
+// with `npm run -s`). `--record` puts them into BENCHMARKS.md, `--profile` prints where the processor time went. Every
+// benchmark is a file of its own that says what it measures and against which baseline of the same run: the machine may
+// be shared, so ratios tell more than rates.
 
 const suffix = ".bench.ts";
 /** Those that need big tables, ten thousand connections or a second server, and mean nothing without. */
@@ -26,7 +28,14 @@ const longOnly = new Set([
 /** Those whose profiles show the measured work alone. */
 const profilesItself = new Set(["quota-consume", "quota-reserve", "relay"]);
 
+const STANDARD_OUTPUT = "-";
+
 const { values: options, positionals: names } = parseArgs({
+  args: process.argv
+    .slice(2)
+    .map((word, index, words) =>
+      word === "--json" && !words[index + 1]?.endsWith(".json") ? `--json=${STANDARD_OUTPUT}` : word,
+    ),
   allowPositionals: true,
   options: {
     long: { type: "boolean", default: false },
@@ -36,6 +45,9 @@ const { values: options, positionals: names } = parseArgs({
     json: { type: "string" },
   },
 });
+const isPiped = options.json === STANDARD_OUTPUT;
+const report = isPiped ? process.stderr : process.stdout;
+if (isPiped) console.log = console.error; // tables and profiles
 const isShort = options.short || (names.length === 0 && !options.long);
 
 const all = (await readdir(import.meta.dirname))
@@ -61,35 +73,40 @@ if (chosen.length === 0) {
 async function runChosen(folder: string): Promise<void> {
   const resultFile = join(folder, "results.ndjson");
   const machine = await describeMachine();
-  process.stdout.write(`${machine.join("\n")}\n`);
+  report.write(`${machine.join("\n")}\n`);
   const leftOut = all.filter((benchmark) => isShort && names.length === 0 && !chosen.includes(benchmark));
-  if (leftOut.length > 0) process.stdout.write(`left to the long form: ${leftOut.join(", ")}\n`);
+  if (leftOut.length > 0) report.write(`left to the long form: ${leftOut.join(", ")}\n`);
   const failed: string[] = [];
   const started = performance.now();
   for (const benchmark of chosen) {
-    process.stdout.write(`\n== ${benchmark}\n`);
+    report.write(`\n== ${benchmark}\n`);
     const from = performance.now();
     const code = await runOne(benchmark, resultFile, options.profile ? folder : undefined);
     if (code !== 0) failed.push(`${benchmark} (${code})`);
-    process.stdout.write(`(${secondsSince(from)} s)\n`);
+    report.write(`(${secondsSince(from)} s)\n`);
   }
   if (options.profile) await printProfiles(folder);
   const measured = await resultsIn(resultFile);
   const rows = tableOf(measured).filter(
     ({ command }) => names.length === 0 || chosen.some((one) => command.endsWith(` ${one}`)),
   );
-  process.stdout.write("\n");
+  report.write("\n");
   printTable(rows.map(({ command: _, baseline: __, ...row }) => ({ ...row })));
   const run = {
     at: Temporal.Now.instant().toString({ smallestUnit: "second" }),
     form: isShort ? "short" : "long",
     machine,
   };
-  if (options.json !== undefined) await writeFile(options.json, `${JSON.stringify({ ...run, measured }, null, 2)}\n`);
+  const judged = measured.map((one) => ({ ...one, verdict: verdictOf(one) }));
+  const json = `${JSON.stringify({ ...run, measured: judged, failed }, null, 2)}\n`;
+  if (isPiped) process.stdout.write(json);
+  else if (options.json !== undefined) await writeFile(options.json, json);
   if (options.record) await recordRun({ ...run, measured });
-  if (failed.length === 0) process.stdout.write("\nevery benchmark met its targets\n");
-  else process.stdout.write(`\nmissed or failed: ${failed.join(", ")}\n`);
-  process.stdout.write(`${secondsSince(started)} s in all\n`);
+  const unjudged = judged.filter(({ verdict }) => verdict === "not judged" || verdict === "reduced");
+  const left = unjudged.length === 0 ? "" : `; ${unjudged.length} figures not judged: the long form does`;
+  if (failed.length === 0) report.write(`\nevery target that was judged was met on this machine${left}\n`);
+  else report.write(`\nmissed or failed on this machine: ${failed.join(", ")}${left}\n`);
+  report.write(`${secondsSince(started)} s in all\n`);
   process.exitCode = failed.length === 0 ? 0 : 1;
 }
 
@@ -111,7 +128,7 @@ function runOne(benchmark: string, resultFile: string, profiles: string | undefi
       process.execPath,
       ["--max-semi-space-size=64", ...nodeOptions, join(import.meta.dirname, `${benchmark}${suffix}`)],
       {
-        stdio: "inherit",
+        stdio: ["inherit", isPiped ? process.stderr.fd : "inherit", "inherit"],
         env,
       },
     )

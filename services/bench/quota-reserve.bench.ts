@@ -90,12 +90,14 @@ const kinds = [
   { name: "one user, ReserveStorage over the wire", call: overTheWire, userOf: hot },
 ];
 const totals = kinds.map(() => ({ ms: 0, cpuMicros: 0, calls: 0 }));
+const bySlice: number[][] = kinds.map(() => []);
 for (let slice = 0; slice < slices; slice += 1) {
   for (const [index, { call, userOf }] of kinds.entries()) {
     const used = await run(call, userOf, slice * callsPerSlice);
     const total = totals[index];
     // The first slices warm up code and caches.
     if (total === undefined || slice < 2) continue;
+    bySlice[index]?.push(used.ms);
     total.ms += used.ms;
     total.cpuMicros += used.cpuMicros;
     total.calls += callsPerSlice;
@@ -119,8 +121,15 @@ if (process.env.BENCH_PROFILES !== undefined) {
     for (let slice = 0; slice < 10; slice += 1) await run(asHandler, spread, slice * callsPerSlice);
   });
 }
-measured("reserveDistinct", handler / bare);
-measured("reserveHot", bareHot / handlerHot);
+const [bareMs = [], handlerMs = [], , bareHotMs = [], handlerHotMs = []] = bySlice;
+measured(
+  "reserveDistinct",
+  bareMs.map((ms, slice) => ms / (handlerMs[slice] ?? Number.NaN)),
+);
+measured(
+  "reserveHot",
+  handlerHotMs.map((ms, slice) => ms / (bareHotMs[slice] ?? Number.NaN)),
+);
 sessionManager.abort();
 
 function ratio(a: number, b: number): string {

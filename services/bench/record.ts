@@ -32,28 +32,29 @@ export async function recordRun({ measured, ...run }: BenchRun): Promise<void> {
 }
 
 export function pageOf(records: readonly Recorded[]): string {
-  const runs = new Map(records.map(({ measured, at }) => [measured.name as string, at]));
+  const machines = [...new Set(records.map(({ machine }) => machine.join("; ")))];
+  const runs = new Map<string, Recorded>(records.map((record) => [record.measured.name, record]));
   const names = Object.keys(targets);
   const rows = tableOf(records.map(({ measured }) => measured)).map((row, index) => {
-    const at =
-      runs
-        .get(names[index] ?? "")
-        ?.slice(0, 16)
-        .replace("T", " ") ?? "";
-    return `| ${row.target} | ${row.baseline} | ${row.limit} | ${row.measured} | ${row.verdict} | \`${row.command}\` | ${at} |`;
+    const run = runs.get(names[index] ?? "");
+    const at = run?.at.slice(0, 16).replace("T", " ") ?? "";
+    const on = run === undefined ? "" : machines.indexOf(run.machine.join("; ")) + 1;
+    const { target, baseline, limit, measured, verdict, command } = row;
+    return `| ${target} | ${baseline} | ${limit} | ${measured} | ${verdict} | \`${command}\` | ${at} | ${on} |`;
   });
-  const machines = [...new Set(records.map(({ machine }) => machine.join("; ")))];
   return `# Benchmarks
 
 Every speed and memory target, with the last recorded run. \`npm run bench -- --long --record\` measures all of them and
 writes this page, \`npm run bench -- NAME --record\` one; \`npm run bench\` is the short form for everyone. A ratio (×) is
 taken within one run against the named baseline; figures are medians with the lowest and highest round. Client, service,
-PostgreSQL and NATS share the machine. Times are UTC.
+PostgreSQL and NATS share the machine. Times are UTC. A figure against "this machine" is absolute: it holds for the machine
+that the last column names, and a slower one may miss it. The short form judges only what all of its rounds, three at
+least, agree on; it says "not judged" otherwise.
 
-${machines.map((machine) => `- ${machine}`).join("\n")}
+${machines.map((machine, index) => `${index + 1}. ${machine}`).join("\n")}
 
-| Target | Against | Limit | Measured | Verdict | Command | At |
-|---|---|---|---|---|---|---|
+| Target | Against | Limit | Measured | Verdict | Command | At | On |
+|---|---|---|---|---|---|---|---|
 ${rows.join("\n")}
 `;
 }

@@ -1,5 +1,5 @@
 import { type Measured, shownFigure, shownNumber, verdictOf } from "./measured.ts";
-import { type Target, type TargetName, targets } from "./targets.ts";
+import { isAbsolute, type Target, type TargetName, targets } from "./targets.ts";
 
 export interface ResultRow {
   readonly target: string;
@@ -22,7 +22,7 @@ export function tableOf(measured: readonly Measured[]): readonly ResultRow[] {
     const result = [...worst.values()].find((candidate) => candidate.name === name);
     return {
       target: target.what,
-      baseline: target.baseline,
+      baseline: isAbsolute(target) ? "this machine" : target.baseline,
       measured: result === undefined ? "" : shownFigure(result) + reduction(result),
       limit: `${target.direction} ${shownNumber(target.limit)} ${target.unit}`.trim(),
       verdict: result === undefined ? "not measured" : verdictOf(result),

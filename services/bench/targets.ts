@@ -9,6 +9,11 @@ export interface Target {
   readonly unit: "×" | "ms" | "s" | "/s" | "KB" | "";
 }
 
+/** A figure that stands for itself depends on the machine; one against a baseline of the same run hardly does. */
+export function isAbsolute({ baseline }: Target): boolean {
+  return baseline === "-";
+}
+
 /** Everything that is promised about speed and memory. A row without a measurement is reported as such. */
 export const targets = {
   loginRate: {
