@@ -114,6 +114,46 @@ test("a damaged archive and one that does not verify leave everything as it was"
   expect(await countEvents("auth")).toBe(Number(before) + 1);
 });
 
+test("when one of several schemas does not verify, or the restore is ended, all are as they were", async () => {
+  if (!canSave) return expectRefusal();
+  const folder = await save("several");
+  const manifestFile = path.join(folder, "manifest.json");
+  await insertEvents("auth", 1);
+  const before = [await countEvents("auth"), await countEvents("user_quota")];
+  const text = readFileSync(manifestFile, "utf8");
+  const rows = `"rows": "${before[1]}"`;
+  expect(text.split(rows).length).toBe(2);
+  writeFileSync(manifestFile, text.replace(rows, '"rows": "7777"'));
+  const options = { url: server.url, folder, isForced: true };
+  await expect(restoreSchemas(options)).rejects.toThrow(/user_quota is not what was saved.*instead of 7777/);
+  expect([await countEvents("auth"), await countEvents("user_quota")]).toEqual(before);
+  writeFileSync(manifestFile, text);
+  const signal = AbortSignal.abort(new Error("ended by SIGINT"));
+  await expect(restoreSchemas({ ...options, signal })).rejects.toThrow();
+  expect([await countEvents("auth"), await countEvents("user_quota")]).toEqual(before);
+});
+
+test("what a killed restore had moved aside is brought back by the next one, never replaced or dropped", async () => {
+  if (!canSave) return expectRefusal();
+  const folder = await save("killed");
+  await insertEvents("auth", 5);
+  const before = await countEvents("auth");
+  await query("alter schema auth rename to auth_before_restore");
+  await expect(migrate({ url: server.url })).rejects.toThrow(/what was there before it is in auth_before_restore/);
+  const options = { url: server.url, folder, schemas: ["auth"] as const };
+  await expect(restoreSchemas({ ...options, isForced: false })).rejects.toThrow(/repeat with --force/);
+  expect(await countEvents("auth")).toBe(before);
+  await query("create schema auth_before_restore; create table auth_before_restore.users ()");
+  await expect(restoreSchemas({ ...options, isForced: true })).rejects.toThrow(/an earlier restore did not end/);
+  expect(await countEvents("auth")).toBe(before);
+  await query("drop schema auth_before_restore cascade");
+  const other = new pg.Client({ connectionString: server.url });
+  await other.connect();
+  await other.query("select pg_advisory_lock(hashtext('decentrastore db:restore'))");
+  await expect(restoreSchemas({ ...options, isForced: true })).rejects.toThrow(/another restore .* is running/);
+  await other.end();
+});
+
 test("a backup is made while rows are being written, and agrees with itself", async () => {
   if (!canSave) return expectRefusal();
   let isOver = false;

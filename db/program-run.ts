@@ -34,8 +34,9 @@ export async function runProgram(
   parameters: readonly string[],
   env: NodeJS.ProcessEnv,
   onLine: (line: string) => void,
+  signal?: AbortSignal,
 ): Promise<void> {
-  const child = spawn(file, parameters, { env, stdio: ["ignore", "ignore", "pipe"] });
+  const child = spawn(file, parameters, { env, stdio: ["ignore", "ignore", "pipe"], ...(signal && { signal }) });
   const last: string[] = [];
   const reader = createInterface({ input: child.stderr });
   reader.on("line", (line) => {

@@ -3,7 +3,7 @@ import path from "node:path";
 import type pg from "pg";
 import type { Schema } from "#platform/config/service-config.ts";
 import { schemas as allSchemas } from "#platform/migrations/files.ts";
-import { ensureSchema } from "#platform/migrations/roles.ts";
+import { asideOf, ensureSchema } from "#platform/migrations/roles.ts";
 import { connectClient } from "#platform/postgres/client.ts";
 import { serverVersion } from "./backup-schemas.ts";
 import { contentOf, fileChecksum, fixTextFormat, type Manifest, manifestSchema, tablesOf } from "./manifest.ts";
@@ -19,11 +19,14 @@ export interface RestoreOptions {
   readonly schemas?: readonly Schema[];
   /** Replace schemas that hold tables, and end the services' sessions. */
   readonly isForced: boolean;
+  /** Gives up, and leaves everything as it was. */
+  readonly signal?: AbortSignal;
 }
 
 /**
- * Brings schemas back from a backup. What is there is moved aside first and dropped only when the restored tables have
- * the row counts and checksums of the manifest; on any failure it is moved back.
+ * Brings schemas back from a backup. What is there is moved aside first and dropped only when the restored tables of all
+ * schemas have the row counts and checksums of the manifest; on any failure all of it is moved back, and after a `kill -9`
+ * by the next attempt.
  *
  * @returns the schemas that were restored.
  */
@@ -40,8 +43,10 @@ export async function restoreSchemas(options: RestoreOptions): Promise<readonly 
         `the backup is of PostgreSQL ${manifest.serverVersion}, and this server is older: ${version}`,
       );
     }
+    await claimRestore(client);
+    for (const schema of wanted) await bringBack(client, schema);
     for (const schema of wanted) await checkTarget(client, schema, options.isForced);
-    for (const schema of wanted) await restoreSchema(client, options, manifest, schema);
+    await replaceSchemas(client, options, manifest, wanted);
     return wanted;
   } finally {
     await client.end();
@@ -80,32 +85,80 @@ async function checkTarget(client: pg.ClientBase, schema: Schema, isForced: bool
   await client.query(`select pg_terminate_backend(pid) ${sessions}`, service);
 }
 
+/** Two restores at once would each take the other's half for what was there before. */
+async function claimRestore(client: pg.ClientBase): Promise<void> {
+  const { rows } = await client.query<{ isClaimed: boolean }>(
+    `select pg_try_advisory_lock(hashtext('decentrastore db:restore')) as "isClaimed"`,
+  );
+  if (rows[0]?.isClaimed !== true) throw new UsageError("another restore into this database is running: wait for it");
+}
+
+/**
+ * Undoes a restore that was killed: what it had moved aside goes back where nothing has taken its place since. Where
+ * something has, only a person knows which of the two counts.
+ */
+async function bringBack(client: pg.ClientBase, schema: Schema): Promise<void> {
+  const aside = asideOf(schema);
+  if ((await tablesOf(client, aside)).length > 0) {
+    if ((await tablesOf(client, schema)).length > 0) {
+      throw new UsageError(
+        `an earlier restore did not end: ${aside} holds what was there before it, and ${schema} has tables too. Drop the ` +
+          'one that does not count ("drop schema ... cascade") and repeat',
+      );
+    }
+    await moveBack(client, schema);
+    console.log(`brought back the schema ${schema}, which a restore that did not end had moved aside`);
+  }
+  await client.query(`drop schema if exists ${aside} cascade`);
+}
+
+async function moveBack(client: pg.ClientBase, schema: Schema): Promise<void> {
+  await client.query(
+    `begin; drop schema if exists ${schema} cascade; alter schema ${asideOf(schema)} rename to ${schema}; commit`,
+  );
+}
+
+async function replaceSchemas(
+  client: pg.Client,
+  options: RestoreOptions,
+  manifest: Manifest,
+  wanted: readonly Schema[],
+): Promise<void> {
+  const movedAside: Schema[] = [];
+  try {
+    for (const schema of wanted) {
+      await ensureSchema(client, schema);
+      await client.query(`alter schema ${schema} rename to ${asideOf(schema)}`);
+      movedAside.push(schema);
+      await restoreSchema(client, options, manifest, schema);
+    }
+    options.signal?.throwIfAborted();
+  } catch (error) {
+    for (const schema of movedAside) await moveBack(client, schema);
+    throw error;
+  }
+  for (const schema of wanted) await client.query(`drop schema ${asideOf(schema)} cascade`);
+}
+
 async function restoreSchema(client: pg.Client, options: RestoreOptions, manifest: Manifest, schema: Schema) {
   const saved = manifest.schemas[schema];
   if (saved === undefined) return;
-  const aside = `${schema}_before_restore`;
-  await client.query(`drop schema if exists ${aside} cascade`);
-  await ensureSchema(client, schema);
-  await client.query(`alter schema ${schema} rename to ${aside}`);
-  try {
-    const program = programFor("pg_restore", manifest.serverMajor);
-    const archive = path.join(options.folder, saved.file);
-    const progress = createProgress(schema, 2 * Object.keys(saved.tables).length);
-    const parameters = ["--verbose", "--no-password", "--exit-on-error", "--single-transaction"];
-    const env = programEnvironment(options.url);
-    await runProgram(program.file, [...parameters, `--dbname=${env.PGDATABASE}`, archive], env, (line) => {
-      const table = /processing data for table "?(\S+?)"?$/.exec(line)?.[1];
-      if (table !== undefined) progress.step(`restoring ${table}`);
-    });
-    await verify(client, schema, saved.tables, (table) => progress.step(`checking ${table}`));
-    await skipOutboxIds(client, schema);
-    progress.finish(`${Object.keys(saved.tables).length} tables restored and verified`);
-  } catch (error) {
-    await client.query(`drop schema if exists ${schema} cascade`);
-    await client.query(`alter schema ${aside} rename to ${schema}`);
-    throw error;
-  }
-  await client.query(`drop schema ${aside} cascade`);
+  const program = programFor("pg_restore", manifest.serverMajor);
+  const archive = path.join(options.folder, saved.file);
+  const progress = createProgress(schema, 2 * Object.keys(saved.tables).length);
+  const parameters = ["--verbose", "--no-password", "--exit-on-error", "--single-transaction"];
+  const env = programEnvironment(options.url);
+  const onLine = (line: string) => {
+    const table = /processing data for table "?(\S+?)"?$/.exec(line)?.[1];
+    if (table !== undefined) progress.step(`restoring ${table}`);
+  };
+  await runProgram(program.file, [...parameters, `--dbname=${env.PGDATABASE}`, archive], env, onLine, options.signal);
+  await verify(client, schema, saved.tables, (table) => {
+    options.signal?.throwIfAborted();
+    progress.step(`checking ${table}`);
+  });
+  await skipOutboxIds(client, schema);
+  progress.finish(`${Object.keys(saved.tables).length} tables restored and verified`);
 }
 
 /** More than any outbox drew since its backup: half a year at 5,000 events a second. */

@@ -3,7 +3,7 @@ import { Command } from "commander";
 import { schemas } from "#platform/migrations/files.ts";
 import { maskDatabaseUrl } from "#platform/postgres/url.ts";
 import { restoreSchemas } from "./restore-schemas.ts";
-import { databaseUrlOfCommand, runCommand, schemasOfOption } from "./target.ts";
+import { databaseUrlOfCommand, runCommand, schemasOfOption, UsageError } from "./target.ts";
 
 const command = new Command("db:restore")
   .description("Brings schemas back from a folder of db:backup and verifies them.")
@@ -17,7 +17,12 @@ await runCommand(async () => {
   const url = databaseUrlOfCommand();
   console.log(`restoring into ${maskDatabaseUrl(url)}`);
   const folder = path.resolve(command.args[0] ?? "");
-  const restored = await restoreSchemas({ url, folder, schemas: schemasOfOption(schema), isForced: force });
+  const stop = new AbortController();
+  for (const signal of ["SIGINT", "SIGTERM"]) {
+    process.on(signal, () => stop.abort(new UsageError(`ended by ${signal}: everything is as it was before`)));
+  }
+  const wanted = { schemas: schemasOfOption(schema), isForced: force, signal: stop.signal };
+  const restored = await restoreSchemas({ url, folder, ...wanted });
   console.log(
     `restored ${restored.join(", ")}. Next: npm run db:migrate (the backup may be older than the code), start the ` +
       "services, then npm run events:replay, so that subscribers hear of what they missed.",

@@ -10,8 +10,27 @@ import type { Schema } from "#platform/config/service-config.ts";
 export async function ensureSchema(client: pg.ClientBase, schema: Schema): Promise<void> {
   for (const role of [`${schema}_owner`, `${schema}_app`]) await ensureRole(client, role);
   await ensureMembership(client, `${schema}_owner`);
+  await refuseInPlaceOf(client, schema);
   await client.query(`create schema if not exists ${schema} authorization ${schema}_owner`);
   await client.query(`grant usage on schema ${schema} to ${schema}_app`);
+}
+
+/** Where a restore keeps what was there before, until it has verified what it brought back. */
+export function asideOf(schema: Schema): string {
+  return `${schema}_before_restore`;
+}
+
+/** An empty schema in place of one that was moved aside would look as if everything were lost. */
+async function refuseInPlaceOf(client: pg.ClientBase, schema: Schema): Promise<void> {
+  const { rows } = await client.query<{ isAside: boolean }>(
+    `select to_regnamespace($1) is null and to_regnamespace($2) is not null as "isAside"`,
+    [schema, asideOf(schema)],
+  );
+  if (rows[0]?.isAside !== true) return;
+  throw new Error(
+    `a restore did not end, and what was there before it is in ${asideOf(schema)}: repeat npm run db:restore, or ` +
+      `"alter schema ${asideOf(schema)} rename to ${schema}"`,
+  );
 }
 
 /**
