@@ -1,12 +1,6 @@
 import type { DescMessage } from "@bufbuild/protobuf";
 import { Code, type MethodImplSpec } from "@connectrpc/connect";
-import type {
-  handleUnaryCall,
-  ServerDuplexStream,
-  ServerReadableStream,
-  ServerWritableStream,
-  sendUnaryData,
-} from "@grpc/grpc-js";
+import type { ServerDuplexStream, ServerReadableStream, ServerWritableStream, sendUnaryData } from "@grpc/grpc-js";
 import { callIn } from "#platform/rpc/call.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
@@ -15,13 +9,14 @@ import { decode, encode } from "./codec.ts";
 import { GrpcContext, type SurfaceCall } from "./grpc-context.ts";
 import { RequestReader } from "./request-reader.ts";
 import { GrpcStatus, toGrpcStatus } from "./status.ts";
+import type { UnaryHandler } from "./unary-call.ts";
 import { writeResponses } from "./write-responses.ts";
 
 type SpecOf<K extends MethodImplSpec["kind"]> = Extract<MethodImplSpec, { kind: K }>;
 type Bytes = Uint8Array;
 type Done = sendUnaryData<Bytes>;
 
-export function unary(adapted: AdaptedMethod<SpecOf<"unary">>): handleUnaryCall<Bytes, Bytes> {
+export function unary(adapted: AdaptedMethod<SpecOf<"unary">>): UnaryHandler {
   const { spec, policed } = adapted;
   return (call, done) => {
     const context = open(adapted, call);

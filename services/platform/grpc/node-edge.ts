@@ -10,7 +10,9 @@ import { unauthenticated } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { addToGrpcServer } from "./adapter.ts";
 import { createNodeConnections, type NodeConnection, type NodeConnections } from "./connections.ts";
-import { limitUnfinishedRequests } from "./request-budget.ts";
+import { createRequestBudget } from "./request-budget.ts";
+import { routeStreams, type StreamRoute } from "./stream-router.ts";
+import { serveUnary, type UnaryHandler } from "./unary-call.ts";
 
 /** PEM. Clients are verified against any of the CAs, so that a CA can be replaced while both are listed. */
 export interface EdgeCertificates {
@@ -86,7 +88,7 @@ export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge>
   options.metrics.gauge({ name: "node_edge_connections", help: "Open connections of storage nodes." }, (gauge) =>
     gauge.set(connections.size),
   );
-  const grpc = createGrpcServer(options, limits, connections);
+  const { grpc, unaries } = createGrpcServer(options, limits, connections);
   const injector = grpc.createConnectionInjector(ServerCredentials.createInsecure());
   const edge = createServer({
     ...tlsContext(options.certificates),
@@ -103,14 +105,11 @@ export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge>
   const sockets = acceptConnections(edge, injector, connections, options);
   edge.listen(options.port, options.host);
   await once(edge, "listening");
-  const budget = limitUnfinishedRequests({
-    maxBytesPerNode: limits.maxUnfinishedBytesPerNode,
-    paths: singleMessagePaths(options.services),
-    nodeOf: (peer) => connections.find(peer)?.caller.nodeId,
-  });
-  edge.once("close", () => budget[Symbol.dispose]());
   const address = edge.address();
   if (address === null || typeof address === "string") throw new Error("the node edge has no TCP address");
+  const isOurs: StreamRoute["isOurs"] = ({ session }) => session?.socket.localPort === address.port;
+  const router = routeStreams({ isOurs, take: takeCalls(options.services, unaries, limits, connections) });
+  edge.once("close", () => router[Symbol.dispose]());
   return {
     port: address.port,
     setCertificates: (certificates) => edge.setSecureContext(tlsContext(certificates)),
@@ -118,7 +117,7 @@ export async function startNodeEdge(options: NodeEdgeOptions): Promise<NodeEdge>
   };
 }
 
-function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connections: NodeConnections): Server {
+function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connections: NodeConnections) {
   const grpc = new Server({
     "grpc.max_receive_message_length": limits.maxMessageBytes,
     "grpc.max_concurrent_streams": limits.maxConcurrentStreams,
@@ -127,8 +126,9 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
     "grpc-node.max_session_memory": limits.maxSessionMemoryMb,
     "grpc.enable_channelz": 0,
   });
+  const unaries = new Map<string, UnaryHandler>();
   for (const policed of options.services) {
-    addToGrpcServer(grpc, policed, {
+    const added = addToGrpcServer(grpc, policed, {
       log: options.log,
       prepare: (context, call) => {
         // None only where the connection was closed meanwhile: nobody waits for the answer.
@@ -136,8 +136,31 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
         if (connection !== undefined) context.values.set(connectionKey, connection).set(peerKey, connection.peer);
       },
     });
+    for (const [path, handler] of added) unaries.set(path, handler);
   }
-  return grpc;
+  return { grpc, unaries };
+}
+
+/** Unary calls are served here; streams, and calls that want something rare, by grpc-js. */
+function takeCalls(
+  services: readonly PolicedService[],
+  unaries: ReadonlyMap<string, UnaryHandler>,
+  { maxMessageBytes, maxUnfinishedBytesPerNode }: EdgeLimits,
+  connections: NodeConnections,
+): StreamRoute["take"] {
+  const budget = createRequestBudget({
+    maxBytesPerNode: maxUnfinishedBytesPerNode,
+    nodeOf: (peer) => connections.find(peer)?.caller.nodeId,
+  });
+  const single = singleMessagePaths(services);
+  return (stream, headers) => {
+    const path = headers[":path"] ?? "";
+    const handler = unaries.get(path);
+    if (handler !== undefined && serveUnary(stream, headers, handler, { maxMessageBytes, budget })) return true;
+    // The messages of a stream are read as they come.
+    if (single.has(path)) budget.watch(stream);
+    return false;
+  };
 }
 
 function singleMessagePaths(services: readonly PolicedService[]): ReadonlySet<string> {

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { type ClientHttp2Session, connect } from "node:http2";
+import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import { expect, test } from "vitest";
 import { createTestGrpcClient } from "#platform/testing/grpc-client.ts";
@@ -11,8 +11,9 @@ const KIB = 1024;
 const PATH = "/grpc.testing.TestService/Unary";
 
 /** A request of 200 KiB without its last byte. */
-function begin(session: ClientHttp2Session) {
-  const stream = session.request({ ":method": "POST", ":path": PATH, "content-type": "application/grpc" });
+function begin(session: ClientHttp2Session, headers: OutgoingHttpHeaders) {
+  const plain = { ":method": "POST", ":path": PATH, "content-type": "application/grpc" };
+  const stream = session.request({ ...plain, ...headers });
   stream.on("error", () => {}).resume();
   const head = Buffer.from([0, 0, 0, 0, 0]);
   head.writeUInt32BE(200 * KIB, 1);
@@ -20,7 +21,10 @@ function begin(session: ClientHttp2Session) {
   return stream;
 }
 
-test("a node that ends none of its large requests is refused, and no other node", async () => {
+test.for([
+  { kind: "plain", headers: {} },
+  { kind: "compressed, which grpc-js reads", headers: { "grpc-encoding": "gzip" } },
+])("a node that ends none of its large requests is refused, and no other node: $kind", async ({ headers }) => {
   const echo = implementPartly(TestProtocol, { unary: (request) => request });
   await using running = await startTestService({
     edgeServices: [echo],
@@ -36,8 +40,8 @@ test("a node that ends none of its large requests is refused, and no other node"
   // 2 MiB over two connections, none of which is over the limit by itself.
   const answers = sessions.flatMap((session) =>
     Array.from({ length: 5 }, async () => {
-      const [headers] = await once(begin(session), "response");
-      return headers;
+      const [answer] = await once(begin(session, headers), "response");
+      return answer;
     }),
   );
   const refusal = await Promise.race(answers);

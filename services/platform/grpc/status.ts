@@ -21,3 +21,14 @@ export function toGrpcStatus(error: RpcError): GrpcStatus {
   if (details !== undefined) metadata.set("grpc-status-details-bin", Buffer.from(details));
   return new GrpcStatus(error.code, error.message, metadata);
 }
+
+/** The headers of an answer without a message. */
+export function statusHeaders({ code, details, metadata }: GrpcStatus) {
+  return {
+    ":status": 200,
+    "content-type": "application/grpc+proto",
+    "grpc-status": String(code),
+    "grpc-message": encodeURI(details.toWellFormed()),
+    ...metadata.toHttp2Headers(),
+  };
+}

@@ -1,0 +1,154 @@
+import { once } from "node:events";
+import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
+import { gzipSync } from "node:zlib";
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { StringValueSchema } from "@bufbuild/protobuf/wkt";
+import { Code, type HandlerContext } from "@connectrpc/connect";
+import { expect, test } from "vitest";
+import { createTestGrpcClient, failureOf } from "#platform/testing/grpc-client.ts";
+import { implementPartly } from "#platform/testing/implement-partly.ts";
+import { TestProtocol } from "#platform/testing/test-protocol.ts";
+import { startTestService } from "#platform/testing/test-service.ts";
+
+const echo = implementPartly(TestProtocol, { unary: (request) => request });
+
+/** A bare HTTP/2 client of the node edge, which sends what no library would. */
+async function startEdge(service = echo) {
+  const running = await startTestService({ edgeServices: [service], edge: { limits: { maxMessageBytes: 1_000 } } });
+  const node = await running.ca.node();
+  const tls = { ca: running.ca.certificate, cert: node.certificate, key: node.privateKey };
+  const session = connect(`https://localhost:${running.edgeAddress.split(":")[1]}`, tls);
+  session.on("error", () => {});
+  await once(session, "connect");
+  return {
+    session,
+    client: () => createTestGrpcClient(running.edgeAddress, { ca: running.ca.certificate, node }),
+    [Symbol.asyncDispose]: async () => {
+      session.destroy();
+      await running[Symbol.asyncDispose]();
+    },
+  };
+}
+
+function open(session: ClientHttp2Session, headers: OutgoingHttpHeaders = {}) {
+  const path = "/grpc.testing.TestService/Unary";
+  const stream = session.request({ ":method": "POST", ":path": path, "content-type": "application/grpc", ...headers });
+  return stream.on("error", () => {});
+}
+
+/** All headers of the answer, those of its end included, and its body. */
+async function answerOf(stream: ReturnType<typeof open>): Promise<{ headers: IncomingHttpHeaders; body: Buffer }> {
+  const chunks: Buffer[] = [];
+  const headers: IncomingHttpHeaders = {};
+  for (const event of ["response", "trailers"]) stream.on(event, (more) => Object.assign(headers, more));
+  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await once(stream, "close");
+  return { headers, body: Buffer.concat(chunks) };
+}
+
+function frameOf(value: string, flag = 0, pack = (bytes: Uint8Array): Uint8Array => bytes): Buffer {
+  const message = pack(toBinary(StringValueSchema, { $typeName: "google.protobuf.StringValue", value }));
+  const head = Buffer.from([flag, 0, 0, 0, 0]);
+  head.writeUInt32BE(message.length, 1);
+  return Buffer.concat([head, message]);
+}
+
+function valueIn(body: Buffer): string {
+  expect(body.readUInt32BE(1)).toBe(body.length - 5);
+  return fromBinary(StringValueSchema, body.subarray(5)).value;
+}
+
+test("a request that comes byte by byte is one message", async () => {
+  await using edge = await startEdge();
+  const stream = open(edge.session);
+  for (const byte of frameOf("in pieces")) {
+    stream.write(Uint8Array.of(byte));
+    await new Promise((resolve) => edge.session.ping(resolve));
+  }
+  stream.end();
+  const { headers, body } = await answerOf(stream);
+  expect([headers["grpc-status"], valueIn(body)]).toEqual(["0", "in pieces"]);
+});
+
+test("a compressed request is understood, and refused where the call does not say how", async () => {
+  await using edge = await startEdge();
+  const named = open(edge.session, { "grpc-encoding": "gzip" });
+  named.end(frameOf("packed", 1, gzipSync));
+  expect(valueIn((await answerOf(named)).body)).toBe("packed");
+  const unnamed = open(edge.session);
+  unnamed.end(frameOf("packed", 1, gzipSync));
+  expect((await answerOf(unnamed)).headers["grpc-status"]).toBe(String(Code.Unimplemented));
+});
+
+test.for([
+  { what: "no message", bytes: Buffer.alloc(0), code: Code.Unimplemented },
+  { what: "half a prefix", bytes: Buffer.alloc(3), code: Code.Unimplemented },
+  { what: "half a message", bytes: frameOf("half").subarray(0, -1), code: Code.Unimplemented },
+  { what: "two messages", bytes: Buffer.concat([frameOf("one"), frameOf("two")]), code: Code.Unimplemented },
+  { what: "a message above the limit", bytes: frameOf("x".repeat(2_000)), code: Code.ResourceExhausted },
+  { what: "bytes that are no message", bytes: Buffer.from([0, 0, 0, 0, 1, 0xff]), code: Code.InvalidArgument },
+])("$what is refused, and the connection lives on", async ({ bytes, code }) => {
+  await using edge = await startEdge();
+  const stream = open(edge.session);
+  stream.end(bytes);
+  expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(code));
+  const next = open(edge.session);
+  next.end(frameOf("next"));
+  expect(valueIn((await answerOf(next)).body)).toBe("next");
+});
+
+test("what is too large is refused before it has come, and its stream closed", async () => {
+  await using edge = await startEdge();
+  const stream = open(edge.session);
+  stream.write(frameOf("x".repeat(2_000)).subarray(0, 100));
+  expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(Code.ResourceExhausted));
+});
+
+test("a request that is not complete at its deadline is answered then", async () => {
+  await using edge = await startEdge();
+  const stream = open(edge.session, { "grpc-timeout": "50m" });
+  stream.write(frameOf("late").subarray(0, 7));
+  expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(Code.DeadlineExceeded));
+});
+
+test.for([
+  { what: "the client's reset", end: (stream: ReturnType<typeof open>) => stream.close(8) },
+  { what: "the end of the connection", end: ({ session }: ReturnType<typeof open>) => session?.destroy() },
+])("a handler's signal is aborted by $what", async ({ end }) => {
+  const started = Promise.withResolvers<HandlerContext>();
+  const aborted = Promise.withResolvers<void>();
+  const waiting = implementPartly(TestProtocol, {
+    unary: async (request, context) => {
+      context.signal.addEventListener("abort", () => aborted.resolve());
+      started.resolve(context);
+      await aborted.promise;
+      return request;
+    },
+  });
+  await using edge = await startEdge(waiting);
+  const stream = open(edge.session);
+  stream.end(frameOf("waits"));
+  const { signal } = await started.promise;
+  end(stream);
+  await aborted.promise;
+  expect(signal.aborted).toBe(true);
+});
+
+test("headers and trailers of the handler, and its errors, reach the client", async () => {
+  const marking = implementPartly(TestProtocol, {
+    unary: (request, context) => {
+      context.responseHeader.set("first", context.requestHeader.get("asked") ?? "");
+      context.responseTrailer.set("last-bin", Buffer.from("trailer").toString("base64"));
+      if (request.value === "fail") throw new Error("not for clients: 100 % secret");
+      return request;
+    },
+  });
+  await using edge = await startEdge(marking);
+  const stream = open(edge.session, { asked: "yes" });
+  stream.end(frameOf("marked"));
+  const { headers } = await answerOf(stream);
+  expect([headers.first, headers["last-bin"]]).toEqual(["yes", Buffer.from("trailer").toString("base64")]);
+  using client = edge.client();
+  const error = await failureOf(client.unary(TestProtocol.method.unary, { value: "fail" }));
+  expect([error.code, error.details]).toEqual([Code.Internal, "internal error"]);
+});
