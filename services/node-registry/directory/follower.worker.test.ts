@@ -55,7 +55,7 @@ test("a view that was cut off for longer than changes are kept reads everything 
   expect([ring.compacted, ring.head]).toEqual([0n, 1n]);
 
   await pool.query(addNode("second"));
-  await vi.waitFor(() => expect(view.candidates()).toHaveLength(2));
+  await vi.waitFor(() => expect(view.candidates()).toHaveLength(2), 20_000);
 
   await pool.transaction(async (tx) => {
     await tx.query(addNode("missed"));
@@ -66,9 +66,9 @@ test("a view that was cut off for longer than changes are kept reads everything 
   await vi.waitFor(() => {
     expect(view.candidates().map((node) => node.address.host)).toEqual(["first", "second", "missed", "fourth"]);
     expect([ring.compacted, ring.head, view.revision]).toEqual([3n, 4n, 4n]);
-  });
+  }, 20_000);
 
   // Figures come without a change, from leases that another process writes.
   await pool.query(sql.unsafe`update node_registry.node_leases set free_bytes = 77`);
-  await vi.waitFor(() => expect(view.candidates().every((node) => node.freeBytes === 77)).toBe(true));
+  await vi.waitFor(() => expect(view.candidates().every((node) => node.freeBytes === 77)).toBe(true), 20_000);
 });

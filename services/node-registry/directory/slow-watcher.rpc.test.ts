@@ -40,7 +40,7 @@ test("a reader that does not read is dropped with a clear error, and others are 
   await using registry = await network.registry({}, { watcherStallMs: 500 });
   const node = await registry.enroll();
   const pool = await network.db.pool("node_registry");
-  await vi.waitFor(async () => expect((await registry.directory.getNetworkStats({})).revision).toBe(1n));
+  await vi.waitFor(async () => expect((await registry.directory.getNetworkStats({})).revision).toBe(1n), 20_000);
   const authorization = await network.issuer.user(randomUUID(), { isAdmin: true });
   const opened = openWatch(registry.url, authorization, 1n);
   // A first change, with which the response begins.
@@ -63,7 +63,7 @@ test("a reader that does not read is dropped with a clear error, and others are 
   const metrics = async () => (await fetch(`${registry.opsUrl}/metrics`)).text();
   await vi.waitFor(
     async () => expect(await metrics()).toMatch(/WatchNodes.*RESOURCE_EXHAUSTED|RESOURCE_EXHAUSTED.*WatchNodes/),
-    10_000,
+    20_000,
   );
   const told = await readAll(slow);
   expect(told.length).toBeLessThan(25_000);

@@ -20,7 +20,7 @@ test("a crowd that leaves waits without connections, and others are served meanw
   const leaving = await pool.transaction(async (tx) => {
     await tx.query(sql.unsafe`select 1 from node_registry.directory_head for update`);
     const left = Promise.all(crowd.map((client) => client.unary(NodeService.method.deregister, {})));
-    await vi.waitFor(async () => expect(await countWaiting(tx)).toBeGreaterThanOrEqual(2), 10_000);
+    await vi.waitFor(async () => expect(await countWaiting(tx)).toBeGreaterThanOrEqual(2), 20_000);
     // Sent after them, so they have arrived when it is answered.
     await bystander.unary(heartbeat, beat(1));
     await registry.directory.explainNode({ nodeId: staying.nodeId });

@@ -22,7 +22,7 @@ test.each([
   const before = nodes.map((node) => node.answers());
   await vi.waitFor(() => {
     for (const [index, node] of nodes.entries()) expect(node.answers()).toBeGreaterThan((before[index] ?? 0) + 8);
-  }, 10_000);
+  }, 20_000);
   for (const node of nodes) {
     const words = (await eventsOf(network.db, node.nodeId)).map((event) => event.word);
     expect(words).toEqual(["registered", "online"]);
@@ -30,7 +30,7 @@ test.each([
   nodes[0]?.cut();
   await vi.waitFor(
     async () => expect(await livenessOf(registry, nodes[0]?.nodeId ?? "")).toBe(NodeLiveness.OFFLINE),
-    10_000,
+    20_000,
   );
 });
 

@@ -55,7 +55,7 @@ test("a sweeper whose lease is taken over in the middle of a round writes nothin
         await tx.exists(sql.unsafe`
         select from pg_locks where relation = 'node_registry.sweep_state'::regclass and not granted`),
       ).toBe(true);
-    }, 10_000);
+    }, 20_000);
     await tx.query(sql.unsafe`
       update node_registry.node_leases set last_beat = node_registry.lease_clock() - interval '10 seconds'`);
     await tx.query(sql.unsafe`

@@ -21,7 +21,7 @@ test("a node enrolls, beats, and is online with its figures", async () => {
     const { node: found } = await registry.directory.getNode({ nodeId: node.nodeId });
     expect(found?.liveness).toBe(NodeLiveness.ONLINE);
     return found;
-  }, 5_000);
+  }, 20_000);
   expect(after).toMatchObject({
     usedBytes: 7n,
     freeBytes: 9n,
@@ -41,6 +41,6 @@ test("a heartbeat without a sequence renews the lease and changes no figures", a
     const { node: found } = await registry.directory.getNode({ nodeId: node.nodeId });
     expect(found?.liveness).toBe(NodeLiveness.ONLINE);
     return found;
-  }, 5_000);
+  }, 20_000);
   expect(after).toMatchObject({ usedBytes: 0n, chunkCount: 0n });
 });

@@ -61,7 +61,7 @@ async function undisturbed(work: (node: TestNode) => Promise<void>): Promise<voi
   // Once it behaves, the hostile node is served as well: nothing of what it opened is left behind.
   using again = hostile.connect();
   await vi.waitFor(async () => expect(await openBeats(again).exchange(beat(1))).not.toHaveProperty("code"), {
-    timeout: 10_000,
+    timeout: 20_000,
     interval: 500,
   });
 }

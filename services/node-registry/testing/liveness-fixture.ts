@@ -24,7 +24,7 @@ export async function startNodes(
 ): Promise<SimulatedNode[]> {
   const nodes = await Promise.all(Array.from({ length: count }, () => registry.enroll()));
   const simulated = nodes.map((node) => stack.use(simulateNode(node, addresses, INTERVAL_MS)));
-  await vi.waitFor(async () => expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: count }), 10_000);
+  await vi.waitFor(async () => expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: count }), 20_000);
   return simulated;
 }
 
@@ -46,7 +46,7 @@ export async function warm(db: TestDatabase): Promise<void> {
     const isWarm = await pool.exists(sql.unsafe`
       select from node_registry.sweep_state where warm_until < node_registry.lease_clock()`);
     expect(isWarm).toBe(true);
-  }, 10_000);
+  }, 20_000);
 }
 
 /** Rule 5.4: whatever happens to us, no node that is alive is called offline. */
