@@ -186,6 +186,8 @@ const elsewhere: Readonly<Record<string, string>> = {
   "migration 9 of the schema": "services/platform/migrations/migrate.db.test.ts",
   "auth/0007_....sql was changed": "services/platform/migrations/migrate.db.test.ts",
   "pg_dump of version": "db/backup.db.test.ts",
+  "a restore did not end": "db/backup.db.test.ts",
+  "an earlier restore did not end": "db/backup.db.test.ts",
 };
 
 const readme = readFileSync(path.join(import.meta.dirname, "README.md"), "utf8");
