@@ -1,4 +1,5 @@
 import pg from "pg";
+import { ConnectionError } from "slonik";
 import { isDatabaseDown } from "./errors.ts";
 
 interface Outage {
@@ -16,6 +17,7 @@ interface Outage {
  */
 export function createOpener(config: pg.ClientConfig, patienceMs: number): () => Promise<pg.Client> {
   let outage: Outage | undefined;
+  let hasOpened = false;
 
   const isLong = ({ since }: Outage) => performance.now() - since >= patienceMs;
 
@@ -41,9 +43,11 @@ export function createOpener(config: pg.ClientConfig, patienceMs: number): () =>
       const current = outage;
       if (current === undefined) {
         try {
-          return await openOne(config);
+          const client = await openOne(config);
+          hasOpened = true;
+          return client;
         } catch (error) {
-          if (!isDatabaseDown(error)) throw error;
+          if (!isDatabaseDown(error)) throw hasOpened ? refused(error) : error;
           outage ??= { since: performance.now(), lastError: error, attempt: undefined };
           continue;
         }
@@ -53,6 +57,14 @@ export function createOpener(config: pg.ClientConfig, patienceMs: number): () =>
       if (!(await current.attempt) && isLong(current)) throw current.lastError;
     }
   };
+}
+
+/**
+ * A login that was good and is no more: its password or a right was changed. No call can help it and an operator will, so
+ * it counts as a database that is away: calls are answered UNAVAILABLE, and no event is given up for it.
+ */
+function refused(cause: unknown): ConnectionError {
+  return new ConnectionError("the database refuses a new connection", cause instanceof Error ? { cause } : {});
 }
 
 async function openOne(config: pg.ClientConfig): Promise<pg.Client> {

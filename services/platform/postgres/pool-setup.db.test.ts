@@ -8,7 +8,9 @@ import { migrate } from "../migrations/migrate.ts";
 import { setPassword } from "../migrations/roles.ts";
 import { createTempFolder } from "../testing/temp-folder.ts";
 import { connectClient } from "./client.ts";
+import { isDatabaseDown } from "./errors.ts";
 import { openPool, type PoolOptions } from "./pool.ts";
+import { adviceOf } from "./setup-errors.ts";
 import { sql } from "./sql.ts";
 
 const folder = createTempFolder();
@@ -158,6 +160,29 @@ test("a password is rotated without a word to the other services, and open conne
   expect((await open({ url })).outcome).toMatch(/refuses the password/);
   expect((await open({ url: urlOf("auth_app", "second-password") })).outcome).toBe("auth_app");
   await Promise.all([old.end(), other.end(), client.end()]);
+});
+
+test("a connection that is lost after its password was changed counts as a database that is away, with the cure", async () => {
+  const client = await connectClient(server.url, { applicationName: "test" });
+  await setPassword(client, "auth_app", "first-password");
+  const url = server.url.replace(/\/postgres:[^@]+@/, "/auth_app:first-password@");
+  const pool = await openPool({
+    url,
+    schema: "auth",
+    log: createLogger("test", "silent"),
+    poolSize: 2,
+    maxOverflow: 1,
+  });
+  await setPassword(client, "auth_app", "second-password");
+  await client.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'auth_app'");
+  for (const call of [1, 2, 3, 4]) {
+    const failure = await pool.query(sql.unsafe`select ${call}::int`).catch((error: unknown) => error);
+    expect(isDatabaseDown(failure)).toBe(true);
+    expect(adviceOf(failure)).toMatch(/refuses the password/);
+  }
+  await setPassword(client, "auth_app", "first-password");
+  await pool.query(sql.unsafe`select 1`);
+  await Promise.all([pool.end(), client.end()]);
 });
 
 test("pools that together ask for more than the server gives are named at the start", async () => {
