@@ -9,7 +9,7 @@ import { secondChances } from "./services/platform/testing/second-chances.ts";
 function project(name: string, include: string[], exclude: string[] = []) {
   const retry = name === "unit" ? 0 : 1;
   // Some tests kill PostgreSQL or NATS and wait until it is back, and a busy machine takes several times what a quiet one does.
-  const limits = { testTimeout: 60_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } };
+  const limits = { testTimeout: 120_000, hookTimeout: 120_000, expect: { poll: { timeout: 20_000 } } };
   return { test: { name, include, exclude, retry, ...limits } };
 }
 

@@ -6,7 +6,7 @@ import { createTestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats } from "#platform/testing/test-nats.ts";
 import { testKeyEncryptionKey } from "./testing/start-test-auth.ts";
 
-test("the process has a thread for every permit, and four for everything else", { timeout: 60_000 }, async () => {
+test("the process has a thread for every permit, and four for everything else", { timeout: 120_000 }, async () => {
   await using db = await createTestDatabase();
   await using nats = await startTestNats();
   const child = spawn(process.execPath, ["services/auth/main.ts"], {

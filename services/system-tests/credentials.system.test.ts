@@ -32,13 +32,13 @@ let nats: TestNats;
 beforeAll(async () => {
   [server, nats] = await Promise.all([startEmbeddedPostgres({ folder: folder.path, fsync: false }), startTestNats()]);
   await migrate({ url: server.url, appPasswords: { auth: authPassword, user_quota: first } });
-}, 60_000);
+}, 120_000);
 
 afterAll(async () => {
   await Promise.all(running.map((service) => service.stop()));
   await Promise.all([server.stop(), nats[Symbol.asyncDispose]()]);
   await folder[Symbol.asyncDispose]();
-}, 60_000);
+}, 120_000);
 
 async function start(name: "auth" | "user-quota", password: string): Promise<ServiceProcess> {
   const schema = name.replace("-", "_");

@@ -22,7 +22,7 @@ beforeAll(async () => {
 afterAll(async () => {
   cast?.[Symbol.dispose]();
   await plane?.[Symbol.asyncDispose]();
-}, 60_000);
+}, 120_000);
 
 interface BadRequest {
   readonly method: DescMethod;
@@ -72,7 +72,7 @@ test("a value outside of what the contract allows is INVALID_ARGUMENT with the f
   // Each way to state a rule is still used by the contract.
   expect(contractRules.filter(({ states }) => !requests.some(({ rule }) => rule === states))).toEqual([]);
   expect(requests.length).toBeGreaterThan(300);
-}, 90_000);
+}, 120_000);
 
 interface RandomRequest {
   readonly kind: CallerKind;
@@ -111,4 +111,4 @@ test("random content of every request, from every kind of caller, is never the s
   });
   expect(faults).toEqual([]);
   expect([...codes]).toEqual(expect.arrayContaining(["OK", "InvalidArgument", "Unauthenticated", "PermissionDenied"]));
-}, 90_000);
+}, 120_000);

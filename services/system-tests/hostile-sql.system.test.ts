@@ -41,7 +41,7 @@ afterAll(async () => {
   await client?.end();
   cast?.[Symbol.dispose]();
   await plane?.[Symbol.asyncDispose]();
-}, 60_000);
+}, 120_000);
 
 /** What an injected statement would change. */
 async function whatStands() {

@@ -46,7 +46,7 @@ beforeAll(async () => {
   for (let round = 0; round < 20; round += 1) await expectHonestService();
   before = new Map(pids.map((pid) => [pid, holdingsOf(pid)]));
 }, 120_000);
-afterAll(() => stack.disposeAsync(), 60_000);
+afterAll(() => stack.disposeAsync(), 120_000);
 
 const honestMethods: readonly DescMethod[] = [
   AuthService.method.getCurrentUser,
@@ -82,14 +82,14 @@ async function withstand(attack: Promise<void>): Promise<void> {
 }
 
 describe("the main port withstands", () => {
-  test.each([...http1Attacks, ...http2Attacks, ...payloadAttacks])("$name", ({ run }) => withstand(run(main)), 60_000);
+  test.each([...http1Attacks, ...http2Attacks, ...payloadAttacks])("$name", ({ run }) => withstand(run(main)), 120_000);
 
-  test("a thousand connections that say nothing", () => withstand(idle(main, 1_000)), 60_000);
+  test("a thousand connections that say nothing", () => withstand(idle(main, 1_000)), 120_000);
 });
 
 describe("the node edge withstands", () => {
-  test.each([...http2Attacks, ...payloadAttacks])("$name", ({ run }) => withstand(run(edge)), 60_000);
-  test.each(tlsAttacks)("$name", ({ run }) => withstand(run(edge)), 60_000);
+  test.each([...http2Attacks, ...payloadAttacks])("$name", ({ run }) => withstand(run(edge)), 120_000);
+  test.each(tlsAttacks)("$name", ({ run }) => withstand(run(edge)), 120_000);
 });
 
 async function idle(target: Target, count: number): Promise<void> {

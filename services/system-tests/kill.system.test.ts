@@ -22,7 +22,7 @@ let controlPlane: ControlPlane;
 beforeAll(async () => {
   controlPlane = await startControlPlane();
 }, 120_000);
-afterAll(() => controlPlane[Symbol.asyncDispose](), 60_000);
+afterAll(() => controlPlane[Symbol.asyncDispose](), 120_000);
 
 interface Uploaded {
   readonly uploadId: string;

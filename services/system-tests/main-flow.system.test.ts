@@ -25,7 +25,7 @@ let controlPlane: ControlPlane;
 beforeAll(async () => {
   controlPlane = await startControlPlane();
 }, 120_000);
-afterAll(() => controlPlane[Symbol.asyncDispose](), 60_000);
+afterAll(() => controlPlane[Symbol.asyncDispose](), 120_000);
 
 it("charges a stored chunk once, with two of three replicas, however often the nodes report", async () => {
   const network = await controlPlane.devFile();

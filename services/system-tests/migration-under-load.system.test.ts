@@ -31,7 +31,7 @@ beforeAll(async () => {
   // Nodes beat as fast as the test wants.
   controlPlane = await startControlPlane({ env: { NODE_HEARTBEAT_MIN_INTERVAL: "0" } });
 }, 120_000);
-afterAll(() => controlPlane[Symbol.asyncDispose](), 60_000);
+afterAll(() => controlPlane[Symbol.asyncDispose](), 120_000);
 
 it("adds a column and an index under heartbeats and chunk reports", { timeout: 120_000 }, async () => {
   const network = await controlPlane.devFile();

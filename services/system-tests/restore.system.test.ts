@@ -45,7 +45,7 @@ afterAll(async () => {
   await server?.stop();
   await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()));
   await folder[Symbol.asyncDispose]();
-}, 60_000);
+}, 120_000);
 
 async function startServer(name: string): Promise<EmbeddedPostgres> {
   return startEmbeddedPostgres({ folder: join(folder.path, name), fsync: false, ...saving });

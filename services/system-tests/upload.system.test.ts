@@ -30,7 +30,7 @@ afterAll(async () => {
   nodes.kill("SIGTERM");
   await ended;
   await controlPlane[Symbol.asyncDispose]();
-}, 60_000);
+}, 120_000);
 
 it("stores a file on sample nodes, charges it once, and finds every chunk again", { timeout: 120_000 }, async () => {
   const content = randomBytes(700_000);

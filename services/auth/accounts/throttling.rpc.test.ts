@@ -78,7 +78,7 @@ test("whoever signed in from somewhere can do so again, whatever strangers do el
 });
 
 test("of 300 guesses at once on two replicas ten are hashed, and one more per wait", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   const username = await user();
   const guesses = Array.from({ length: 300 }, (_, n) =>
@@ -95,7 +95,7 @@ test("of 300 guesses at once on two replicas ten are hashed, and one more per wa
   expect(Object.keys(rest).filter((reason) => reason !== "HASHING_BUSY" && reason !== "OVERLOADED")).toEqual([]);
 });
 
-test("parallel honest logins of one user are never refused for each other", { timeout: 60_000 }, async () => {
+test("parallel honest logins of one user are never refused for each other", { timeout: 120_000 }, async () => {
   const username = await user();
   // One place is left, so that they have to wait for one another.
   for (let n = 0; n < 9; n += 1) await reasonOf(auth.auth.login({ username, password: "no" }, from("192.0.2.8")));
@@ -117,7 +117,7 @@ async function countFrozen(count: number, call: () => Promise<unknown>): Promise
   return total;
 }
 
-test("registrations of one address have a burst of 100, then one per second", { timeout: 60_000 }, async () => {
+test("registrations of one address have a burst of 100, then one per second", { timeout: 120_000 }, async () => {
   const bad = (address: string) => () => auth.auth.register({ username: "x", password: "x" }, from(address));
   expect(await countFrozen(110, bad("203.0.113.200"))).toEqual({ INVALID_FIELD: 100, TOO_MANY_ATTEMPTS: 10 });
   clock.jump(1_000);
@@ -126,7 +126,7 @@ test("registrations of one address have a burst of 100, then one per second", { 
   clock.unfreeze();
 });
 
-test("service tokens of one address have a burst of 100, then ten per second", { timeout: 60_000 }, async () => {
+test("service tokens of one address have a burst of 100, then ten per second", { timeout: 120_000 }, async () => {
   const guess = () => auth.tokens.issueServiceToken({ clientId: "x", clientSecret: "x" }, from("203.0.113.210"));
   expect(await countFrozen(120, guess)).toEqual({ INVALID_CREDENTIALS: 100, TOO_MANY_ATTEMPTS: 20 });
   clock.jump(1_000);

@@ -28,7 +28,7 @@ afterAll(async () => {
 const refresh = (refreshToken: string) => auth.auth.refreshSession({ refreshToken });
 
 test("two refreshes at once get the same answer, a thousand times, and no theft is cried", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   let { tokens } = await auth.auth.login({ username, password });
   for (let round = 0; round < 1_000; round += 1) {
@@ -102,7 +102,7 @@ class Model {
   }
 }
 
-test("whatever happens to a session, it does what the model says", { timeout: 60_000 }, async () => {
+test("whatever happens to a session, it does what the model says", { timeout: 120_000 }, async () => {
   const run = async (steps: readonly Step[]) => {
     const { tokens } = await auth.auth.login({ username, password });
     const model = new Model(tokens?.refreshToken ?? "", clock.now().epochMilliseconds);

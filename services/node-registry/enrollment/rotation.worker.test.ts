@@ -65,4 +65,4 @@ test("the CA is replaced under running nodes: both hold, nodes renew, the old on
     await again.unary(heartbeat, beat(4), { deadlineMs: 2_000 });
   }, 20_000);
   expect(await stream.exchange(beat(5))).toMatchObject({ commands: [] });
-}, 60_000);
+}, 120_000);

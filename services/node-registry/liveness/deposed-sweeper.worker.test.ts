@@ -72,4 +72,4 @@ test("a sweeper whose lease is taken over in the middle of a round writes nothin
   const stopSecond = sweeper();
   await vi.waitFor(async () => expect(await liveness()).toBe("offline"), 20_000);
   await stopSecond();
-}, 60_000);
+}, 120_000);

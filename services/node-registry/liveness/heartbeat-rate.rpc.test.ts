@@ -52,7 +52,7 @@ test("a node that sends more than 50 heartbeats per second for ten seconds loses
     seconds.next();
   }
   expect(reasonOf(await failureOf(fastClient.unary(heartbeat, beat(1))))).toBe("HEARTBEAT_RATE_EXCEEDED");
-}, 60_000);
+}, 120_000);
 
 test("an interval of 0 switches the limit off", async () => {
   await using network = await createTestNetwork();
@@ -60,4 +60,4 @@ test("an interval of 0 switches the limit off", async () => {
   await using registry = await network.registry({ NODE_HEARTBEAT_MIN_INTERVAL: "0" }, { clock: seconds.clock });
   using client = (await registry.enroll()).connect();
   expect(refused(await beatFast(openBeats(client), seconds, 80, 13))).toEqual([]);
-}, 60_000);
+}, 120_000);

@@ -24,4 +24,4 @@ test("a registry that is killed and restarted calls nobody offline", async () =>
   await expectAnswersAgain(nodes);
   await leasesPass(1);
   await expectNeverOffline(network, nodes);
-}, 60_000);
+}, 120_000);

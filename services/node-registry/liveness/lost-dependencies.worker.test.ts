@@ -33,4 +33,4 @@ test("PostgreSQL away for a lease, and NATS away, take nobody offline", async ()
   await leasesPass(1.2);
   await expectNeverOffline(network, nodes);
   expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 3 });
-}, 60_000);
+}, 120_000);

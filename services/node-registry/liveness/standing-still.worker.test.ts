@@ -26,4 +26,4 @@ test("a registry that stands still for one and a half leases calls nobody offlin
   await leasesPass(1);
   await expectNeverOffline(network, nodes);
   expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 3 });
-}, 60_000);
+}, 120_000);

@@ -40,4 +40,4 @@ test("whatever users, nodes and time do, in any order, chunks and uploads are wh
     const life = `${event.chunkHash} ${event.generation}`;
     expect(charges.has(life), "only what was charged is refunded").toBe(event.charged);
   }
-}, 60_000);
+}, 120_000);

@@ -58,7 +58,7 @@ test("whatever happens in whatever order, nobody is punished twice, wrongly, or 
     }),
     { numRuns: 8, endOnFailure: true },
   );
-}, 60_000);
+}, 120_000);
 
 async function take(world: World, one: Step): Promise<void> {
   const { fixture, honest, liar, chunks } = world;

@@ -98,7 +98,7 @@ test("a verifier that starts knows the revocations of the last minutes, and then
 });
 
 test("what is revoked while a verifier has lost the broker is known again after it came back", {
-  timeout: 60_000,
+  timeout: 120_000,
 }, async () => {
   await using service = await verifier();
   await nats.kill();
