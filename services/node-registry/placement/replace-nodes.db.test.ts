@@ -56,15 +56,33 @@ test("a node that has confirmed is kept, and all replacements of a call are made
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
-test("unknown uploads and chunks and malformed requests are refused", async () => {
+test("a node that holds nothing of the chunk changes nothing, also one that this process has not heard of yet", async () => {
   await using f = await createChunkFixture();
-  await f.addNodes(3);
+  await f.addNodes(2);
+  await using other = await f.anotherProcess();
   const upload = await place(f);
-  const pair = { chunkHash: newHash(), failedNodeId: newHash() };
+  const { chunkHash = "", nodes: before = [] } = upload.placed[0] ?? {};
+  const [stranger] = await other.addNodes(1);
+  const replacements = [{ chunkHash, failedNodeId: stranger?.nodeId ?? "" }];
+  const unchanged = await f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements });
+  const ids = (some: typeof before) => some.map((node) => node.nodeId).sort();
+  expect(ids(unchanged.chunks[0]?.nodes ?? [])).toEqual(ids(before));
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("unknown uploads, chunks and nodes and malformed requests are refused", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(3);
+  const upload = await place(f);
+  const [node, never] = [nodes[0]?.nodeId ?? "", newHash()];
+  const pair = { chunkHash: newHash(), failedNodeId: node };
   const call = (request: object) =>
     f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: [pair], ...request });
   await expect(call({})).rejects.toThrow(/no chunk/);
   await expect(call({ uploadId: randomUUID() })).rejects.toThrow(/no upload/);
+  const strange = { chunkHash: upload.placed[0]?.chunkHash ?? "", failedNodeId: never };
+  const beside = { ...strange, failedNodeId: node };
+  await expect(call({ replacements: [beside, strange] })).rejects.toThrow(/replacements\[1\]\.failed_node_id: no node/);
   await expect(call({ replacements: [] })).rejects.toThrow(/replacements/);
   await expect(call({ replacements: [pair, pair] })).rejects.toThrow(/once/);
 });

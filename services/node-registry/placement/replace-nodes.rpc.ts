@@ -11,6 +11,7 @@ import { toLocations } from "../chunks/locations.ts";
 import { readReferences } from "../chunks/references.store.ts";
 import { type Pair, readReplicas } from "../chunks/replicas.store.ts";
 import { isPlaced, lockUploads } from "../chunks/uploads.store.ts";
+import { findNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
 import { type Exchange, exchangeAssignments, insertReplacedNodes, readReplacedNodes } from "./exchange.store.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
@@ -21,10 +22,7 @@ export function replaceNodes(deps: PlacementDeps): MethodImpl<typeof ChunkServic
   return async (request) => {
     check(request);
     const hashes = [...new Set(request.replacements.map((replacement) => replacement.chunkHash))];
-    const failed = request.replacements.flatMap(({ chunkHash, failedNodeId }) => {
-      const nodeRowId = deps.view.node(failedNodeId)?.rowId;
-      return nodeRowId === undefined ? [] : [{ chunkHash, nodeRowId }];
-    });
+    const failed = await failedPairs(deps, request);
     const outcome = await transact(deps, (tx) => replaceIn(deps, tx, { uploadId: request.uploadId, hashes, failed }));
     if (typeof outcome === "string") throw refusalError(outcome);
     for (const { nodeRowId, sizeBytes } of outcome.made) deps.placer.assigned(nodeRowId, Number(sizeBytes));
@@ -35,6 +33,23 @@ export function replaceNodes(deps: PlacementDeps): MethodImpl<typeof ChunkServic
     );
     return { chunks: toLocations(hashes, replicas, nodes), relaxedRules: toProtoRules(outcome.relaxed) };
   };
+}
+
+/**
+ * A node that never was is a client's mistake. One that is not assigned is none: it may have been exchanged since the
+ * client was told of it, by an earlier call whose answer was lost or because it went away.
+ */
+async function failedPairs(deps: PlacementDeps, { replacements }: ReplaceNodesRequest): Promise<Pair[]> {
+  const failed: Pair[] = [];
+  for (const [index, { chunkHash, failedNodeId }] of replacements.entries()) {
+    const node = await findNode(deps, failedNodeId);
+    if (node === undefined) {
+      const message = `replacements[${index}].failed_node_id: no node has this node_id`;
+      throw registryError(Code.NotFound, "NODE_NOT_FOUND", message);
+    }
+    failed.push({ chunkHash, nodeRowId: node.rowId });
+  }
+  return failed;
 }
 
 type Refusal = "upload_not_found" | "upload_expired" | "chunk_not_found" | "not_enough_nodes";

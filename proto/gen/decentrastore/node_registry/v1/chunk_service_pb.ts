@@ -632,9 +632,9 @@ export const ChunkService: GenService<{
    * The failed node is no candidate for it again in this upload.
    *
    * Atomic: every replacement of a call or none.
-   * Retry: safe by chunk_hash and failed_node_id: where the node is not assigned any more, or has confirmed, the chunk
-   * is returned as it is.
-   * Reasons: UPLOAD_NOT_FOUND, UPLOAD_EXPIRED, CHUNK_NOT_FOUND, NOT_ENOUGH_NODES.
+   * Retry: safe by chunk_hash and failed_node_id: where the node is not assigned (any more), or has confirmed, the chunk
+   * is returned as it is. So is a chunk whose node was exchanged meanwhile because it went away.
+   * Reasons: UPLOAD_NOT_FOUND, UPLOAD_EXPIRED, CHUNK_NOT_FOUND, NODE_NOT_FOUND, NOT_ENOUGH_NODES.
    *
    * @generated from rpc decentrastore.node_registry.v1.ChunkService.ReplaceNodes
    */
