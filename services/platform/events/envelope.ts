@@ -77,7 +77,8 @@ function required(values: ReadonlyMap<string, string[]>, name: string, pattern?:
   return value;
 }
 
-function instantFrom(text: string): Temporal.Instant {
+/** Throws MalformedEnvelopeError where there is no such time. */
+export function instantFrom(text: string): Temporal.Instant {
   try {
     return Temporal.Instant.from(text);
   } catch (cause) {

@@ -158,7 +158,7 @@ class ConsumerSession {
     const first = events[0];
     if (last === undefined || first === undefined) return;
     metrics.pending.set({ consumer }, last.delivery.pending);
-    const age = options.clock.now().since(first.time).total("seconds");
+    const age = options.clock.now().since(Temporal.Instant.from(first.time)).total("seconds");
     if (applied > 0) metrics.age.observe({ consumer }, Math.max(0, age));
   }
 

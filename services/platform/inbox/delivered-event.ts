@@ -1,4 +1,5 @@
-import { envelopeFrom, MalformedEnvelopeError } from "#platform/events/envelope.ts";
+import { MalformedEnvelopeError } from "#platform/events/envelope.ts";
+import { envelopeOf } from "#platform/events/received-envelope.ts";
 import type { Delivery } from "#platform/nats/pull.ts";
 import type { ReceivedEvent } from "./received-event.ts";
 
@@ -15,13 +16,13 @@ export interface UnreadableMessage {
 
 export function deliveredEvent(delivery: Delivery): DeliveredEvent | UnreadableMessage {
   try {
-    const { headers, subject, data } = delivery.message;
-    const { eventId, type, key, keyVersion, sequence, time, traceparent, requeue } = envelopeFrom(headers);
+    const { subject, data: payload } = delivery.message;
+    const streamSequence = BigInt(delivery.streamSequence);
     return {
-      ...{ eventId, type, subject, key, keyVersion, sequence, time, payload: data },
-      ...(traceparent === undefined ? {} : { traceparent }),
-      ...(requeue === undefined ? {} : { requeue }),
-      streamSequence: BigInt(delivery.streamSequence),
+      ...envelopeOf(delivery.message),
+      subject,
+      payload,
+      streamSequence,
       deliveries: delivery.deliveries,
       delivery,
     };

@@ -31,6 +31,7 @@ export function createParking<E extends Keyed>(): Parking<E> {
       size += 1;
     },
     follow: (event) => {
+      if (size === 0) return false;
       const parked = keys.get(event.key);
       if (parked === undefined) return false;
       parked.events.push(event);

@@ -9,7 +9,8 @@ export interface ReceivedEvent {
   keyVersion: bigint;
   /** The outbox id at the source: rises within one source, with gaps. */
   sequence: bigint;
-  time: Temporal.Instant;
+  /** RFC 3339 in UTC, as the sender wrote it, and checked. */
+  time: string;
   payload: Uint8Array;
   streamSequence: bigint;
   /** 1 at the first delivery. */

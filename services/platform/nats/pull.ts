@@ -143,8 +143,12 @@ function deliveryNumbers(
   if (reply === undefined || !reply.startsWith("$JS.ACK.")) return undefined;
   const words = reply.split(".");
   const first = words.length === 9 ? 4 : 6;
-  const [deliveries, streamSequence, deliverySequence, , pending] = words.slice(first, first + 5).map(Number);
-  if (deliveries === undefined || streamSequence === undefined) return undefined;
-  if (deliverySequence === undefined || pending === undefined) return undefined;
-  return { deliveries, streamSequence, deliverySequence, pending };
+  const pending = words[first + 4];
+  if (pending === undefined) return undefined;
+  return {
+    deliveries: Number(words[first]),
+    streamSequence: Number(words[first + 1]),
+    deliverySequence: Number(words[first + 2]),
+    pending: Number(pending),
+  };
 }

@@ -12,8 +12,8 @@ export const zUuid = z.guid();
 /** For statements that return no rows. */
 export const zVoid = z.strictObject({});
 
-/** Binds an instant with its microseconds; slonik's own `sql.timestamp` keeps only milliseconds. */
-export function instant(value: Temporal.Instant) {
+/** Binds an instant, or its text, with its microseconds; slonik's own `sql.timestamp` keeps only milliseconds. */
+export function instant(value: Temporal.Instant | string) {
   return sql.fragment`${value.toString()}::timestamptz`;
 }
 
@@ -68,7 +68,7 @@ export function byteaArray(values: readonly (Uint8Array | null)[]) {
   return sql.fragment`${literal(items)}::bytea[]`;
 }
 
-export function instantArray(values: readonly (Temporal.Instant | null)[]) {
+export function instantArray(values: readonly (Temporal.Instant | string | null)[]) {
   return sql.fragment`${literal(values.map((value) => quoted(value?.toString() ?? null)))}::timestamptz[]`;
 }
 

@@ -30,8 +30,8 @@ const accountRow = z.strictObject({
 });
 
 /**
- * Opens those accounts that are missing, provisionally: their registration turns them into ordinary ones. `userIds` are
- * sorted, so that two transactions wait for each other one way only.
+ * Opens those accounts that are missing, provisionally: their registration turns them into ordinary ones. In the order of
+ * their ids, so that two transactions wait for each other one way only.
  */
 export async function openAccounts(
   tx: Connection,

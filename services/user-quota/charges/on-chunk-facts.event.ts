@@ -39,7 +39,7 @@ export function onChunkFacts(deps: Deps): ConsumerOptions["apply"] {
 
 async function postAll(deps: Deps, tx: Transaction, facts: readonly Fact[], turn: Turn): Promise<Journal> {
   const now = deps.clock.now();
-  const userIds = [...new Set(facts.map((fact) => fact.userId))].sort();
+  const userIds = [...new Set(facts.map((fact) => fact.userId))];
   const accounts = await lockOrOpenAccounts(tx, userIds, { quotaBytes: deps.defaultQuotaBytes, at: now });
   const reservations = await loadReservations(tx, reservationIdsOf(facts));
   const known = await claimCharges(tx, [...claimsOf(facts).values()]);

@@ -32,7 +32,7 @@ export function received<D extends DescMessage>(
     key: String(sequence),
     keyVersion: 1n,
     sequence,
-    time: Temporal.Now.instant(),
+    time: Temporal.Now.instant().toString(),
     payload: toBinary(schema, create(schema, init)),
     streamSequence: sequence,
     deliveries: 1,

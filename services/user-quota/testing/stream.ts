@@ -40,7 +40,7 @@ function stored(publisher: ReturnType<typeof createPublisher>, event: ReceivedEv
     key,
     keyVersion,
     sequence,
-    time,
+    time: Temporal.Instant.from(time),
     source: "/decentrastore/node-registry",
   });
   const subject = event.subject;
