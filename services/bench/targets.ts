@@ -9,9 +9,9 @@ export interface Target {
   readonly unit: "×" | "ms" | "s" | "/s" | "KB" | "";
 }
 
-/** A figure that stands for itself depends on the machine; one against a baseline of the same run hardly does. */
-export function isAbsolute({ baseline }: Target): boolean {
-  return baseline === "-";
+/** A time or a rate that stands for itself depends on the machine; one against a baseline of the same run hardly does. */
+export function isAbsolute({ baseline, unit }: Target): boolean {
+  return baseline === "-" && ["ms", "s", "/s"].includes(unit);
 }
 
 /** Everything that is promised about speed and memory. A row without a measurement is reported as such. */
