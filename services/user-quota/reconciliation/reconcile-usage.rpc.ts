@@ -6,14 +6,16 @@ import { callerOf, userCallerOf } from "#platform/rpc/caller.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { lockAccount, readQuota, saveBalances } from "../accounts/accounts.store.ts";
 import { toProtoQuota } from "../accounts/to-proto.ts";
+import { FACT_SOURCE } from "../charges/on-chunk-facts.event.ts";
 import type { Deps } from "../deps.ts";
 import { accountNotFound, quotaError } from "../errors.ts";
 import { listEntries } from "../ledger/entries.store.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal, post } from "../ledger/posting.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
-import { type Comparison, driftOf } from "./compare.ts";
+import type { Comparison } from "./compare.ts";
 import { compareUsage } from "./compare-usage.worker.ts";
+import { readCut } from "./cut.store.ts";
 
 export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.method.reconcileUsage> {
   return async ({ userId, reason }, context) => {
@@ -37,11 +39,15 @@ export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.m
     }
     const correction = { userId: before.userId, actorId, reason, at: verdict.at };
     const corrected = await transact(deps, (tx) => adjust(deps, tx, correction));
-    return { quota: toProtoQuota(corrected.quota ?? before), ...figures, ledgerEntry: toProtoEntry(corrected.entry) };
+    const { quota, entry } = corrected;
+    return { quota: toProtoQuota(quota ?? before), ...figures, ...(entry && { ledgerEntry: toProtoEntry(entry) }) };
   };
 }
 
-/** The difference held at every position that was looked at, so it is posted as it is, whatever was charged meanwhile. */
+/**
+ * The difference held at every position that was looked at, so it is posted whatever was charged meanwhile. Only what is
+ * left of it: another call, or a repetition of this one, may have corrected it since.
+ */
 async function adjust(
   deps: Deps,
   tx: Transaction,
@@ -51,10 +57,12 @@ async function adjust(
   const now = deps.clock.now();
   const account = await lockAccount(tx, userId);
   if (account === undefined) throw new Error("an account has vanished, although none is ever deleted");
+  const cut = await readCut(tx, { userId, source: FACT_SOURCE, position: at.position });
+  const deltaBytes = at.registryBytes - (cut?.chargedBytes ?? at.ledgerBytes);
+  if (deltaBytes === 0n) return { quota: await readQuota(tx, userId, now), entry: undefined };
   const reason = correction.reason || `node-registry counts ${at.registryBytes} bytes at position ${at.position}`;
   const journal = newJournal({ actorId, reason, at: now });
-  const change = { deltaBytes: -driftOf(at) };
-  const after = { ...account, ...post(journal, account, change, { kind: "adjustment" }) };
+  const after = { ...account, ...post(journal, account, { deltaBytes }, { kind: "adjustment" }) };
   await saveBalances(tx, [after]);
   await writeJournal(deps, tx, journal);
   const [entry] = await listEntries(tx, { userId, before: undefined, limit: 1 });

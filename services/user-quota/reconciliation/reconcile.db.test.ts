@@ -71,6 +71,20 @@ test("a difference that stays is corrected by one adjustment with actor and reas
   expect(again.ledgerEntry).toBeUndefined();
 });
 
+test("several who reconcile at once, or one who repeats the call, correct a difference once", async () => {
+  const { state, client } = createRegistry();
+  await using fixture = await createFixture({ registry: client });
+  const userId = await fixture.account();
+  const event = chunkStored(userId, 100n);
+  await fixture.chunkEvents(event);
+  Object.assign(state, { chargedBytes: 70n, outboxPosition: event.sequence });
+  const calls = Promise.all([1, 2, 3].map(() => fixture.as(admin).reconcileUsage({ userId, reason: "twice" })));
+  const answers = await whileTimePasses(fixture, calls);
+  expect(answers.map(({ quota }) => quota?.storageUsedBytes)).toEqual([70n, 70n, 70n]);
+  expect(answers.flatMap(({ ledgerEntry }) => ledgerEntry?.deltaBytes ?? [])).toEqual([-30n]);
+  await expectSoundBooks(fixture.pool);
+});
+
 test("traffic while it is compared does not matter: both sides are read at one position", async () => {
   const { state, client } = createRegistry();
   await using fixture = await createFixture({ registry: client });
