@@ -56,13 +56,17 @@ measured(
   NODES < 100_000 ? `${NODES} nodes` : undefined,
 );
 
-/** Rows as a placement writes them, made beforehand. */
+/**
+ * Rows as a placement writes them, made beforehand: three nodes from anywhere, since neighbours would share the pages of
+ * two indexes.
+ */
 function newRows() {
   const uploadId = randomUUID();
   const hashes = Array.from({ length: CHUNKS }, () => randomBytes(32));
   const nodes = hashes.flatMap(() => {
-    const first = 1 + Math.floor(Math.random() * (NODES - 2));
-    return [first, first + 1, first + 2];
+    const drawn = new Set<number>();
+    while (drawn.size < 3) drawn.add(1 + Math.floor(Math.random() * NODES));
+    return [...drawn];
   });
   return { uploadId, hashes, nodes, fingerprint: createHash("sha256").update(uploadId).digest() };
 }
