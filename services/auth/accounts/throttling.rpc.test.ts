@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
 import { reasonOf, refusalOf } from "../testing/refusals.ts";
@@ -20,6 +20,10 @@ beforeAll(async () => {
   auth = await startTestAuth(urls, env, clock);
   replica = await startTestAuth(urls, env, clock);
 });
+
+// Waits begin with the failures before them: none passes by itself on a busy machine.
+beforeEach(() => clock.freeze());
+afterEach(() => clock.unfreeze());
 
 afterAll(async () => {
   await Promise.all([auth[Symbol.asyncDispose](), replica[Symbol.asyncDispose]()]);

@@ -67,7 +67,7 @@ async function expectService(): Promise<void> {
   const node = await running.ca.node();
   using client = createTestGrpcClient(running.edgeAddress, { ca: running.ca.certificate, node });
   await client.unary(NodeService.method.heartbeat, {});
-  expect(performance.now() - startedAt).toBeLessThan(5_000);
+  expect(performance.now() - startedAt).toBeLessThan(20_000);
 }
 
 describe("random valid messages for every RPC", () => {

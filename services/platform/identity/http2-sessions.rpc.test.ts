@@ -90,7 +90,7 @@ async function call(sessions: Http2Sessions, onError: () => void = () => {}): Pr
     answer += piece;
   });
   stream.end();
-  const silence = setTimeout(() => stream.destroy(), 5_000);
+  const silence = setTimeout(() => stream.destroy(), 20_000);
   await once(stream, "close").catch(() => {});
   clearTimeout(silence);
   return answer;
@@ -98,7 +98,7 @@ async function call(sessions: Http2Sessions, onError: () => void = () => {}): Pr
 
 test("calls that come in the moment in which a silent session dies find a new one", async () => {
   const way = await startWay();
-  const sessions = sessionsTo(way, { pingIntervalMs: 20, pingTimeoutMs: 100 });
+  const sessions = sessionsTo(way, { pingIntervalMs: 500, pingTimeoutMs: 1_000 });
   for (let round = 0; round < 3; round += 1) {
     expect(await call(sessions)).toBe("answer");
     way.freeze();

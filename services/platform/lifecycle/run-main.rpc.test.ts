@@ -21,8 +21,12 @@ interface Main extends Disposable {
 function start(mode = "serve"): Main {
   const child = fork(file, [mode], { stdio: ["ignore", "pipe", "pipe", "ipc"] });
   let output = "";
-  for (const stream of [child.stdout, child.stderr]) stream?.on("data", (chunk) => (output += chunk));
-  const exited = once(child, "exit").then(([code, signal]) => ({ code, signal }));
+  const streams = [child.stdout, child.stderr].filter((stream) => stream !== null);
+  for (const stream of streams) stream.on("data", (chunk) => (output += chunk));
+  // What it said last may come after its exit.
+  const exited = Promise.all([once(child, "exit"), ...streams.map((stream) => once(stream, "close"))]).then(
+    ([[code, signal]]) => ({ code, signal }),
+  );
   return { child, exited, output: () => output, [Symbol.dispose]: () => child.kill("SIGKILL") };
 }
 
@@ -39,7 +43,7 @@ test.each(["SIGTERM", "SIGINT"] as const)("%s finishes what is in flight and end
   const metrics = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text();
   expect(metrics).toContain("nodejs_eventloop_lag_seconds");
   const call = client.unary({ value: "400" });
-  await expect.poll(() => fetch(`http://127.0.0.1:${opsPort}/livez`).then(({ status }) => status), PATIENCE).toBe(200);
+  await expect.poll(() => main.output(), PATIENCE).toContain("answering 400");
   main.child.kill(signal);
   expect((await call).value).toBe("400");
   expect(await main.exited).toEqual({ code: 0, signal: null });
@@ -51,7 +55,7 @@ test("a second signal ends the process at once", async () => {
   using main = start();
   const { client } = await ready(main);
   const call = client.unary({ value: "20000" }).catch((error: unknown) => error);
-  await client.unary({});
+  await expect.poll(() => main.output(), PATIENCE).toContain("answering 20000");
   main.child.kill("SIGTERM");
   await expect.poll(() => main.output(), PATIENCE).toContain("stopping");
   main.child.kill("SIGTERM");

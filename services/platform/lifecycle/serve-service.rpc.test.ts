@@ -9,6 +9,8 @@ import { startTestService } from "#platform/testing/test-service.ts";
 
 // How long a condition may take to come true on a busy machine.
 const PATIENCE = { timeout: 20_000 };
+// Less than the 15 s that a service grants to what does not end.
+const STOP_MS = 12_000;
 
 describe("probes", () => {
   test("readiness follows its checks, liveness does not, on both ports", async () => {
@@ -93,7 +95,7 @@ describe.each(STACKS)("a stop, seen over %s", (stack) => {
     await expect.poll(() => started.length, PATIENCE).toBe(50);
     const startedAt = performance.now();
     await stacks[Symbol.asyncDispose]();
-    expect(performance.now() - startedAt).toBeLessThan(3_000);
+    expect(performance.now() - startedAt).toBeLessThan(STOP_MS);
     expect((await Promise.all(calls)).map(({ value }) => value)).toEqual(Array.from({ length: 50 }, (_, i) => `${i}`));
     for (const error of await Promise.all(streams)) expect(error?.code).toBe(Code.Unavailable);
     expect((await failureOf(client.unary({}))).code).toBe(Code.Unavailable);
@@ -126,7 +128,7 @@ test("a stop does not wait for connections that nobody uses", async () => {
   await stacks.clients.connect.unary({});
   const startedAt = performance.now();
   await stacks[Symbol.asyncDispose]();
-  expect(performance.now() - startedAt).toBeLessThan(2_000);
+  expect(performance.now() - startedAt).toBeLessThan(STOP_MS);
   silent.destroy();
   half.destroy();
 });

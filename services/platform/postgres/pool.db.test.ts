@@ -111,12 +111,16 @@ test("a deadlock is solved by repeating a transaction", async () => {
     sql.unsafe`insert into auth.leases select n, gen_random_uuid(), 0, now() from unnest(array['a', 'b']) as n`,
   );
   let calls = 0;
+  const bothHoldOne = Promise.withResolvers<void>();
+  let updates = 0;
   const raise = (names: readonly string[]) =>
     pool.transaction(async (tx) => {
       calls += 1;
       for (const name of names) {
         await tx.query(sql.unsafe`update auth.leases set epoch = epoch + 1 where name = ${name}`);
-        await new Promise((resolve) => setTimeout(resolve, 50));
+        updates += 1;
+        if (updates === 2) bothHoldOne.resolve();
+        await bothHoldOne.promise;
       }
     });
   await Promise.all([raise(["a", "b"]), raise(["b", "a"])]);

@@ -99,7 +99,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
         await delay(60_000, undefined, { signal: context.signal });
       },
     });
-    const error = await failureOf(() => valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 200 })));
+    const error = await failureOf(() => valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 1_000 })));
     expect(error.code).toBe(Code.DeadlineExceeded);
     await expect.poll(() => stacks.running.lastCall()?.code, PATIENCE).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
   });

@@ -19,6 +19,7 @@ async function start(signal: AbortSignal): Promise<RunningMain> {
   const { verifier } = await createTestIssuer();
   const service = implementPartly(TestProtocol, {
     unary: async ({ value }) => {
+      process.stdout.write(`answering ${value}\n`);
       if (value === "crash") setImmediate(() => Promise.reject(new Error("nobody catches this")));
       await delay(Number.isNaN(Number(value)) ? 0 : Number(value));
       return { value };
