@@ -61,9 +61,9 @@ async function giveAppPassword(url: string, password: string): Promise<void> {
 /** A node's certificate is not for servers, which grpc-js does not mind and the load generator is told to ignore. */
 async function startEcho(stack: AsyncDisposableStack, folder: string, node: TestNode) {
   const { ca, certificate, privateKey } = writeTlsFiles(folder, node);
-  const child = spawn(process.execPath, [join(import.meta.dirname, "echo-server.ts"), ca, certificate, privateKey], {
-    stdio: ["ignore", "inherit", "inherit", "ipc"],
-  });
+  // With the young generation that the services have: it makes the echo faster as well.
+  const args = ["--max-semi-space-size=64", join(import.meta.dirname, "echo-server.ts"), ca, certificate, privateKey];
+  const child = spawn(process.execPath, args, { stdio: ["ignore", "inherit", "inherit", "ipc"] });
   stack.defer(() => stopChild(child));
   const [message] = await once(child, "message");
   return { address: `127.0.0.1:${Number(message.port)}`, pid: child.pid ?? 0 };

@@ -11,57 +11,55 @@ export interface SingleMessageLimits {
   readonly budget: RequestBudget;
 }
 
-/**
- * Reads a request that is one message and no more. `settle` gets the message once the client has ended, or at once why
- * there will be none; it is called at most once, and not at all where the stream is cut off.
- */
-export function readSingleMessage(
-  stream: ServerHttp2Stream,
-  { maxMessageBytes, budget }: SingleMessageLimits,
-  settle: (message: Uint8Array | GrpcStatus) => void,
-): void {
-  let chunks: Buffer[] = [];
-  let length = 0;
-  let declaredBytes: number | undefined;
-  let held: HeldRequest | undefined;
-  let isSettled = false;
-  const finish = (result: Uint8Array | GrpcStatus) => {
-    isSettled = true;
-    chunks = [];
-    held?.release();
-    settle(result);
-  };
-  const add = (chunk: Buffer): GrpcStatus | undefined => {
-    length += chunk.length;
-    chunks.push(chunk);
-    if (length > SMALL_BYTES) held ??= budget.begin(stream);
-    if (held?.grow(length) === false) return budget.refusal();
-    declaredBytes ??= declaredIn(chunks, length);
-    if (declaredBytes === undefined) return undefined;
-    if (declaredBytes > maxMessageBytes) return tooLarge(declaredBytes, maxMessageBytes);
-    return length > PREFIX_BYTES + declaredBytes ? secondMessage : undefined;
-  };
-  stream.on("data", (chunk: Buffer) => {
-    if (isSettled) return;
-    const refusal = add(chunk);
-    if (refusal !== undefined) finish(refusal);
-  });
-  stream.on("end", () => {
-    if (isSettled) return;
-    if (declaredBytes === undefined || length < PREFIX_BYTES + declaredBytes) return finish(noMessage);
-    const [first] = chunks;
-    if (first === undefined || first[0] !== 0) return finish(first === undefined ? noMessage : unknownEncoding);
-    // A copy also of a single chunk: what keeps a field of it would keep everything that came with it from the socket.
-    const isWhole = chunks.length === 1;
-    finish(isWhole ? Buffer.from(first.subarray(PREFIX_BYTES)) : Buffer.concat(chunks).subarray(PREFIX_BYTES));
-  });
-}
+/** Collects a request that is one message and no more. */
+export class SingleMessage {
+  readonly #stream: ServerHttp2Stream;
+  readonly #limits: SingleMessageLimits;
+  #first: Buffer | undefined;
+  #rest: Buffer[] | undefined;
+  #length = 0;
+  #declaredBytes: number | undefined;
+  #held: HeldRequest | undefined;
 
-function declaredIn(chunks: readonly Buffer[], length: number): number | undefined {
-  if (length < PREFIX_BYTES) return undefined;
-  const [first] = chunks;
-  const head = first !== undefined && first.length >= PREFIX_BYTES ? first : Buffer.concat(chunks);
-  return head.readUInt32BE(1);
+  constructor(stream: ServerHttp2Stream, limits: SingleMessageLimits) {
+    this.#stream = stream;
+    this.#limits = limits;
+  }
+
+  /** Takes what has come; answers why the request is refused, if it is. */
+  add(chunk: Buffer): GrpcStatus | undefined {
+    const { budget, maxMessageBytes } = this.#limits;
+    this.#length += chunk.length;
+    if (this.#first === undefined) this.#first = chunk;
+    // A prefix in pieces is put together, so that the first chunk holds all of it.
+    else if (this.#first.length < PREFIX_BYTES) this.#first = Buffer.concat([this.#first, chunk]);
+    else if (this.#rest === undefined) this.#rest = [chunk];
+    else this.#rest.push(chunk);
+    if (this.#length > SMALL_BYTES) this.#held ??= budget.begin(this.#stream);
+    if (this.#held?.grow(this.#length) === false) return budget.refusal();
+    if (this.#length < PREFIX_BYTES) return undefined;
+    this.#declaredBytes ??= this.#first.readUInt32BE(1);
+    if (this.#declaredBytes > maxMessageBytes) return tooLarge(this.#declaredBytes, maxMessageBytes);
+    return this.#length > PREFIX_BYTES + this.#declaredBytes ? secondMessage : undefined;
+  }
+
+  /** The message, once the client has ended; or why there is none. */
+  end(): Uint8Array | GrpcStatus {
+    const [first, declaredBytes] = [this.#first, this.#declaredBytes];
+    if (first === undefined || declaredBytes === undefined) return noMessage;
+    if (this.#length < PREFIX_BYTES + declaredBytes) return noMessage;
+    if (first[0] !== 0) return unknownEncoding;
+    if (this.#rest !== undefined) return Buffer.concat([first, ...this.#rest]).subarray(PREFIX_BYTES);
+    // A copy: whoever keeps a field of it would keep everything that came with it from the socket.
+    return Buffer.from(first.subarray(PREFIX_BYTES));
+  }
+
+  /** Lets go of what it holds. */
+  release(): void {
+    this.#first = undefined;
+    this.#rest = undefined;
+    this.#held?.release();
+  }
 }
 
 // In the words of grpc-js, which reads all other requests.
