@@ -1,9 +1,10 @@
 import path from "node:path";
 import { Command } from "commander";
+import { homeOfCommand } from "#platform/config/command-environment.ts";
 import { schemas } from "#platform/migrations/files.ts";
 import { maskDatabaseUrl } from "#platform/postgres/url.ts";
 import { backupSchemas } from "./backup-schemas.ts";
-import { databaseUrlOfCommand, homeOfCommand, runCommand, schemasOfOption } from "./target.ts";
+import { databaseUrlOfCommand, runCommand, schemasOfOption } from "./target.ts";
 
 const command = new Command("db:backup")
   .description("Saves the schemas with pg_dump and a manifest; the services go on working.")

@@ -1,6 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
-import path from "node:path";
-import { z } from "zod";
+import { readDevFile } from "#platform/config/command-environment.ts";
 import type { Schema } from "#platform/config/service-config.ts";
 import { schemas } from "#platform/migrations/files.ts";
 import { adviceOf } from "#platform/postgres/setup-errors.ts";
@@ -8,19 +6,6 @@ import { adviceOf } from "#platform/postgres/setup-errors.ts";
 /** Says to a person what to do; commands print it without a stack. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
-}
-
-const devFile = z.object({ databaseUrl: z.string(), natsUrl: z.string() });
-
-/** Where `npm start` keeps things. */
-export function homeOfCommand(env: NodeJS.ProcessEnv = process.env): string {
-  return env.DECENTRASTORE_HOME || path.join(import.meta.dirname, "../.decentrastore");
-}
-
-/** What `npm start` wrote about the local installation. */
-function readDevFile(env: NodeJS.ProcessEnv): z.output<typeof devFile> | undefined {
-  const file = path.join(homeOfCommand(env), "dev.json");
-  return existsSync(file) ? devFile.parse(JSON.parse(readFileSync(file, "utf8"))) : undefined;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { commandEnvironment } from "#platform/config/command-environment.ts";
 import { loadConfig } from "#platform/config/load-config.ts";
 import { databaseConfigShape } from "#platform/config/service-config.ts";
 import { createLogger } from "#platform/log/logger.ts";
@@ -11,16 +12,17 @@ export class CommandError extends Error {
 
 const { DATABASE_URL } = databaseConfigShape("auth");
 
-/** Runs an operator's command against AUTH_DATABASE_URL or DATABASE_URL with the rights of the service. */
-export async function runCommand(work: (pool: Pool) => Promise<void>): Promise<void> {
+/** Runs an operator's command against AUTH_DATABASE_URL, DATABASE_URL or the local database with the service's rights. */
+export async function runCommand(work: (pool: Pool, env: NodeJS.ProcessEnv) => Promise<void>): Promise<void> {
   try {
-    const config = loadConfig({ DATABASE_URL });
+    const env = commandEnvironment("AUTH_DATABASE_URL");
+    const config = loadConfig({ DATABASE_URL }, env);
     // Standard output is the command's answer; only trouble is logged, and to standard error.
     const log = createLogger("auth", "error", process.stderr);
     const pool = await openPool({ url: config.DATABASE_URL, schema: "auth", log, poolSize: 1, maxOverflow: 1 });
     try {
       await requireSchema(pool, "auth");
-      await work(pool);
+      await work(pool, env);
     } finally {
       await pool.end();
     }

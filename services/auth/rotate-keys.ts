@@ -23,8 +23,9 @@ const options = flags.parse(command.opts());
 
 const { KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS, SIGNING_KEY_ROTATION_INTERVAL } = configShape;
 
-await runCommand(async (pool) => {
-  const config = loadConfig({ KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS, SIGNING_KEY_ROTATION_INTERVAL });
+await runCommand(async (pool, env) => {
+  const shape = { KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS, SIGNING_KEY_ROTATION_INTERVAL };
+  const config = loadConfig(shape, env);
   const sealing = createSealingKey(config.KEY_ENCRYPTION_KEY.reveal(), config.KEY_ENCRYPTION_KEY_PREVIOUS?.reveal());
   const deps = { pool, sealing, clock: systemClock };
   const resealed = await resealKeys(deps);

@@ -1,3 +1,4 @@
+import { commandEnvironment } from "#platform/config/command-environment.ts";
 import { loadConfig } from "#platform/config/load-config.ts";
 import { databaseConfigShape, serviceConfigShape } from "#platform/config/service-config.ts";
 import { createLogger } from "#platform/log/logger.ts";
@@ -12,7 +13,8 @@ const { KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS } = serviceConfigShape("
 /** Runs an operator's command with the rights of the service; its answer goes to standard output, trouble to standard error. */
 export async function runCommand(work: (deps: AuthoritiesDeps) => Promise<string>): Promise<void> {
   try {
-    const config = loadConfig({ DATABASE_URL, KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS });
+    const env = commandEnvironment("NODE_REGISTRY_DATABASE_URL");
+    const config = loadConfig({ DATABASE_URL, KEY_ENCRYPTION_KEY, KEY_ENCRYPTION_KEY_PREVIOUS }, env);
     const log = createLogger("node-registry", "error", process.stderr);
     const pool = await openPool({
       url: config.DATABASE_URL,
