@@ -5,13 +5,13 @@ import { systemClock as clock } from "#platform/time/clock.ts";
 import { importUsers } from "../../db/import/import-users.ts";
 import { openSource } from "../../db/import/source.ts";
 import { createBenchKit } from "./event-bench-kit.ts";
-import { measured } from "./measured.ts";
+import { isShort, measured } from "./measured.ts";
 
 // How fast users of the original system are taken over, with their events, by a server that syncs to disk; then the same
 // file again, as after a crash at its end. Target: a million in five minutes. `--users=N` sets the number.
 
 const usersWord = process.argv.find((word) => word.startsWith("--users="));
-const users = Number(usersWord?.slice("--users=".length) ?? 100_000);
+const users = Number(usersWord?.slice("--users=".length) ?? (isShort ? 100_000 : 1_000_000));
 
 await using folder = createTempFolder();
 const file = path.join(folder.path, "users.db");
