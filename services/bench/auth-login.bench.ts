@@ -29,7 +29,7 @@ async function hashSeconds(): Promise<number> {
   const text = await (await fetch(`${bench.opsUrl}/metrics`)).text();
   return Number(/auth_hash_seconds_sum\S* ([\d.e+-]+)/.exec(text)?.[1] ?? 0);
 }
-const roundMs = 2_500;
+const roundMs = isShort ? 1_600 : 2_500;
 for (let round = 0; round < (isShort ? 3 : 8); round += 1) {
   const bare = await hammer(permits, roundMs, () => argon2Verify(hash, benchPassword));
   const stopObserver = await startObserver(bench, tokens?.accessToken ?? "");

@@ -113,9 +113,10 @@ function makeFault(
       return { kind, target: pick(random, linkNames), ...lasting(0, 0) };
     default: {
       const target = pick(random, linkNames);
-      // The far nodes are then rightly called offline, and what was assigned to them goes to others.
-      const isOffline = isLongRun && kind !== "delay" && target === "edge-far";
-      return { kind, target, ...(isOffline ? lasting(15_000, 25_000) : lasting(500, 4_000)) };
+      // Longer than a lease: far nodes are few and rightly called offline, and what was assigned to them goes to others;
+      // the others are most of the network, which no sweep may take down at once.
+      const isLong = isLongRun && kind !== "delay" && (target === "edge-far" || target === "edge");
+      return { kind, target, ...(isLong ? lasting(15_000, 25_000) : lasting(500, 4_000)) };
     }
   }
 }

@@ -14,6 +14,8 @@ export interface UserRecord {
   quotaBytes: bigint | undefined;
   /** Answers of attempts to switch the account off, in order. */
   deactivation: Answer | undefined;
+  /** Of an admin's attempt to delete the user: from the first one on it may have happened. */
+  deletion: Answer | undefined;
   /** Wrong passwords that were given for this name. */
   mistakes: number;
 }
@@ -26,6 +28,16 @@ export interface ChunkRecord {
   readonly pattern: string;
   /** Of chunks that are proved leaf by leaf; the others are proved whole. */
   readonly proofRoot: string | undefined;
+}
+
+/** One whom the load goes on working with. */
+export function isAtWork({ registered, deactivation, deletion }: UserRecord): boolean {
+  return registered === "acknowledged" && deactivation === undefined && deletion === undefined;
+}
+
+/** Somebody may have released it: its gateway, or the deletion of its user. */
+export function isGivenBack({ release, user }: UploadRecord): boolean {
+  return release !== undefined || user.deletion !== undefined;
 }
 
 export interface UploadRecord {
@@ -41,6 +53,7 @@ export interface UploadRecord {
 }
 
 export interface ReservationRecord {
+  readonly user: UserRecord;
   readonly userId: string;
   readonly key: string;
   readonly sizeBytes: bigint;

@@ -31,7 +31,7 @@ const program = new Command("npm run chaos --")
   .option("--failover", "instead of the seed's faults: brokers and the primary database fail, others take over", false)
   .option(
     "--soak",
-    "no faults: the load alone on an idle machine; memory, handles and latency have to stay flat",
+    "no faults: half of the load that an otherwise idle machine keeps up with; memory, handles and latency have to stay flat",
     false,
   )
   .option("--keep", "keep data and logs though everything held", false);
@@ -55,7 +55,7 @@ say(
 );
 
 const { nodes, gateways } = options;
-const drill = options.failover ? failoverDrill(say) : options.soak ? soakWatch(say) : {};
+const drill = options.failover ? failoverDrill(say) : options.soak ? soakWatch(say, gateways) : {};
 const result = await runChaos({ seed, durationMs: options.minutes * 60_000, nodes, gateways, say, ...drill });
 process.stdout.write(`\n${reportOf(result)}\n\n`);
 if (isHeld(result)) say(`everything held (seed ${seed})`);

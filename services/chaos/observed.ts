@@ -39,6 +39,7 @@ export interface Observed {
   readonly outbox: readonly OutboxRow[];
   readonly deadLetters: number;
   readonly residentMiB: ReadonlyMap<string, number>;
+  readonly crashes: readonly string[];
 }
 
 export interface OutboxRow {
@@ -74,7 +75,7 @@ const outboxRow = z.object({
   isPublished: flag,
 });
 
-export type DatabaseTruth = Omit<Observed, "deadLetters" | "residentMiB">;
+export type DatabaseTruth = Omit<Observed, "deadLetters" | "residentMiB" | "crashes">;
 
 export async function observeDatabase(operatorUrl: string): Promise<DatabaseTruth> {
   const client = new pg.Client({ connectionString: operatorUrl });

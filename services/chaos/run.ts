@@ -20,7 +20,7 @@ import { beatByCalls, beatOnStreams } from "./workload/beats.ts";
 import { runCaretaker } from "./workload/caretaker.ts";
 import { createClients } from "./workload/clients.ts";
 import { runGateway } from "./workload/gateway.ts";
-import type { LoadContext } from "./workload/load-context.ts";
+import type { LoadContext, Pace } from "./workload/load-context.ts";
 import { joinNode, type LoadNode } from "./workload/load-node.ts";
 import { runPeople } from "./workload/people.ts";
 import { runReserver } from "./workload/reserver.ts";
@@ -37,6 +37,8 @@ export interface ChaosOptions {
   readonly disturb?: (plane: Plane, history: History, durationMs: number) => Promise<string[]>;
   readonly startStores?: Parameters<typeof startPlane>[0]["startStores"];
   readonly env?: Readonly<Record<string, string>>;
+  /** When uploads begin, where neither the seed nor the answers decide it. */
+  readonly pace?: Pace;
   readonly say: (line: string) => void;
 }
 
@@ -86,7 +88,7 @@ export async function runChaos(options: ChaosOptions): Promise<ChaosResult> {
     await endLoad();
     await endFaults(plane, history);
     await endSilences(history, nodes);
-    unrest.push(...(await comeToRest(plane, context, nodes)));
+    unrest.push(...(await comeToRest(plane, context, say)));
     const observed = await observe(plane);
     await endBeats();
     return { verdicts: judge(history, observed, LEASE_MS), unrest, folder };
@@ -127,7 +129,8 @@ async function startLoad(
   const { secrets, stores } = plane;
   const credentials = { adminPassword: secrets.adminPassword, clientSecret: secrets.serviceClients.dev ?? "" };
   const clients = createClients(plane.addresses, credentials);
-  const context: LoadContext = { clients, history, nodes, random: branch(random), signal: load.signal };
+  const { pace } = options;
+  const context: LoadContext = { clients, history, nodes, pace, random: branch(random), signal: load.signal };
   const beating = [...nodes.values()].map((node, index) =>
     (index % 2 === 0 ? beatOnStreams : beatByCalls)(node, { history, random: branch(random), signal: life.signal }),
   );
@@ -186,13 +189,23 @@ async function joinNodes(
   return nodes;
 }
 
+const SAY_EVERY_MS = 15_000;
+
 /** Bounded: a system that does not come to rest within these times is broken, and the verdicts tell where. */
-async function comeToRest(plane: Plane, context: LoadContext, nodes: ReadonlyMap<string, LoadNode>): Promise<string[]> {
+async function comeToRest(plane: Plane, context: LoadContext, say: (line: string) => void): Promise<string[]> {
   const unready = await eventually(90_000, () => allReady(plane));
   if (unready !== undefined) return [`the services do not get ready: ${unready}`];
-  const offline = await eventually(90_000, () => allOnline(plane, nodes.keys()));
+  const offline = await eventually(90_000, () => allOnline(plane, context.nodes.keys()));
   await finishWork(context);
-  const unrest = await eventually(240_000, () => unsettled(plane, context));
+  let saidAtMs = performance.now();
+  const unrest = await eventually(240_000, async () => {
+    const reason = await unsettled(plane, context);
+    if (reason !== undefined && performance.now() - saidAtMs > SAY_EVERY_MS) {
+      saidAtMs = performance.now();
+      say(`not at rest yet: ${reason}`);
+    }
+    return reason;
+  });
   return [offline, unrest].flatMap((reason) =>
     reason === undefined ? [] : [`the system does not come to rest: ${reason}`],
   );
@@ -207,6 +220,7 @@ async function observe(plane: Plane): Promise<Observed> {
   return {
     ...(await observeDatabase(plane.stores.operatorUrl)),
     deadLetters: deadLettersSchema.parse(reply.json()).state?.messages ?? 0,
+    crashes: [...plane.crashes],
     residentMiB: new Map(
       processNames.filter((name) => name !== "postgres").map((name) => [name, residentMiB(plane.pidOf(name))]),
     ),

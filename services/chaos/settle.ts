@@ -1,14 +1,16 @@
 import pg from "pg";
 import { streamNames } from "./fault-plan.ts";
 import { stopCleanly } from "./faults.ts";
-import type { History } from "./history.ts";
+import { type History, isAtWork } from "./history.ts";
 import { observeDatabase } from "./observed.ts";
 import type { Plane } from "./plane/plane.ts";
+import { notPurged } from "./verdict/durability.ts";
 import { differences, missing } from "./verdict/replicas.ts";
 import { ask, pause } from "./workload/ask.ts";
 import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
 import type { LoadContext } from "./workload/load-context.ts";
+import { deleteUser } from "./workload/people.ts";
 import { endReservation } from "./workload/reserver.ts";
 
 type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
@@ -58,8 +60,15 @@ export async function finishWork(context: SettleContext): Promise<void> {
   // Each call is repeated until its answer is definite; the system is whole, so it soon is.
   const patience = { tries: 60, pauseMs: 500, signal: AbortSignal.timeout(FINISH_MS) };
   for (const nodeId of nodes.keys()) await setState(context, nodeId, "in_service");
+  const leaving = history.users.filter(({ deletion }) => deletion === "unknown");
+  for (const user of leaving) {
+    for (let round = 0; round < 20 && user.deletion === "unknown" && !patience.signal.aborted; round += 1) {
+      await deleteUser({ ...context, signal: patience.signal }, user);
+    }
+  }
   const open = history.uploads.filter(
-    ({ placed, isReported, release }) => placed !== "refused" && (!isReported || release === "unknown"),
+    ({ placed, isReported, release, user }) =>
+      placed !== "refused" && user.deletion === undefined && (!isReported || release === "unknown"),
   );
   await inParallel(8, open, async (upload) => {
     if (upload.release === undefined) {
@@ -73,7 +82,7 @@ export async function finishWork(context: SettleContext): Promise<void> {
   });
   const held = history.reservations.filter(({ isOver }) => !isOver);
   await inParallel(8, held, (reservation) => endReservation(context, reservation, patience));
-  const users = history.users.filter(({ registered, deactivation }) => registered === "acknowledged" && !deactivation);
+  const users = history.users.filter(isAtWork);
   await inParallel(4, users, async (user) => {
     for (const password of user.passwords) {
       const login = () => context.clients.auth.login({ username: user.username, password });
@@ -106,8 +115,8 @@ export async function unsettled(plane: Plane, { history, nodes }: SettleContext)
     if (used !== (usage.get(userId) ?? 0n)) return `user ${userId}: ${used} charged of ${usage.get(userId) ?? 0n}`;
     if (reserved > 0n) return `user ${userId}: ${reserved} bytes reserved`;
   }
-  const apart = [...differences(history.held, truth), ...missing(history, truth)];
-  return apart[0] === undefined ? undefined : `${apart.length} replicas are not settled: ${apart[0]}`;
+  const apart = [...notPurged(history, truth), ...differences(history.held, truth), ...missing(history, truth)];
+  return apart[0] === undefined ? undefined : `${apart.length} chunks or replicas are not settled: ${apart[0]}`;
 }
 
 async function inParallel<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {

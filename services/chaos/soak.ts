@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { cpus } from "node:os";
 import { median } from "#platform/testing/median.ts";
+import { findCapacity, paceOf } from "./capacity.ts";
 import { serviceNames } from "./fault-plan.ts";
 import type { History } from "./history.ts";
 import type { Plane } from "./plane/plane.ts";
@@ -13,15 +14,24 @@ import { pause } from "./workload/ask.ts";
 const ROTATIONS = 20;
 
 /**
- * No faults at all: the load goes on, and nothing may grow. Two cores are about half busy with the default load, all
- * processes and the load itself included; the share is printed.
+ * No faults at all: half of what the machine keeps up with, all processes and the load itself included, goes on, and
+ * nothing may grow.
  */
-export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptions, "disturb">> {
+export function soakWatch(
+  say: (line: string) => void,
+  gateways: number,
+): Required<Pick<ChaosOptions, "disturb" | "pace">> {
+  const pace = paceOf(1, gateways);
   return {
+    pace,
     disturb: async (plane: Plane, history: History, durationMs: number) => {
+      const capacity = await findCapacity(pace, gateways, history, say);
+      Object.assign(pace, paceOf(capacity / 2, gateways));
+      say(`the capacity is ${capacity.toFixed(1)} uploads per second: half of it from now on`);
       const samples: Sample[] = [];
       const probes: Probe[] = [];
       const rotationProblems: string[] = [];
+      const rotatedTables = new Set<string>();
       let rotations = 0;
       const startedAtMs = Date.now();
       const before = processorTimes();
@@ -31,14 +41,18 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
         probes.push(probe(atMs));
         if (atMs >= ((rotations + 1) * durationMs) / (ROTATIONS + 1)) {
           rotations += 1;
-          rotationProblems.push(...(await rotateDays(plane.stores.operatorUrl)));
+          const rotated = await rotateDays(plane.stores.operatorUrl);
+          rotationProblems.push(...rotated.problems);
+          for (const table of rotated.tables) rotatedTables.add(table);
         }
         await pause(everyMs, new AbortController().signal);
       }
       const after = processorTimes();
       const busyShare = 1 - (after.idle - before.idle) / (after.all - before.all);
       say(`the machine was busy for ${Math.round(100 * busyShare)} % of the time`);
-      const latencies = history.latencies.map((one) => ({ ...one, atMs: one.atMs - startedAtMs }));
+      const latencies = history.latencies
+        .map((one) => ({ ...one, atMs: one.atMs - startedAtMs }))
+        .filter(({ atMs }) => atMs >= 0);
       for (const [process, own] of Map.groupBy(samples, (sample) => sample.process)) {
         const span = (of: (sample: Sample) => number) => `${Math.min(...own.map(of))} to ${Math.max(...own.map(of))}`;
         say(`${process}: ${span((one) => one.residentMiB)} MiB, ${span((one) => one.handles)} handles`);
@@ -47,7 +61,7 @@ export function soakWatch(say: (line: string) => void): Required<Pick<ChaosOptio
         say(`${rpc}: ${own.length} calls, median ${median(own.map(({ tookMs }) => tookMs)).toFixed(1)} ms`);
       }
       say(`the same piece of work took ${median(probes.map(({ tookMs }) => tookMs)).toFixed(1)} ms beside the load`);
-      say(`${rotations} days of every outbox passed under load`);
+      say(`${rotations} times a day or month passed under load, of ${[...rotatedTables].join(", ")}`);
       if (rotations === 0) rotationProblems.push("no day passed");
       return [...growth(samples, latencies, probes, durationMs), ...rotationProblems];
     },

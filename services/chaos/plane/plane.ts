@@ -34,6 +34,8 @@ export interface Plane {
   /** For services that start from now on. */
   setFailpoints(text: string): void;
   service(name: ServiceName): ServiceProcess;
+  /** Services that ended by an error of their own. */
+  readonly crashes: readonly string[];
 }
 
 export interface PlaneOptions {
@@ -71,9 +73,22 @@ export async function startPlane(options: PlaneOptions): Promise<Plane> {
     ...options.env,
     ...(failpoints === "" ? {} : { FAILPOINTS: failpoints, DECENTRASTORE_CHAOS: "1" }),
   });
+  const crashes: string[] = [];
+  const noteCrash = (name: ServiceName, end: string) => {
+    if (/^exit code [^0]/.test(end)) crashes.push(`${name} ended with ${end}`);
+  };
   const start = async (name: ServiceName) => {
     const process = { name, script: `services/${name}/main.ts`, logPath: home.path("logs", `${name}.log`) };
-    const run = () => startServiceProcess({ ...process, env: environment(name), signal: stopping.signal });
+    const run = async () => {
+      const started = await startServiceProcess({ ...process, env: environment(name), signal: stopping.signal }).catch(
+        (error: Error) => {
+          noteCrash(name, error.message);
+          throw error;
+        },
+      );
+      void started.exited.then((end) => noteCrash(name, end));
+      return started;
+    };
     const nothing = async () => {};
     services.set(name, await supervise({ name, start: run, onRestarted: nothing, say, signal: stopping.signal }));
   };
@@ -86,7 +101,7 @@ export async function startPlane(options: PlaneOptions): Promise<Plane> {
   const pidOf = (name: ProcessName) =>
     name === "postgres" || name === "nats" ? stores.pidOf(name) : service(name).pid;
   return {
-    ...{ home, secrets, joinToken, links, stores, service, pidOf },
+    ...{ home, secrets, joinToken, links, stores, service, pidOf, crashes },
     addresses: addressesOf(links),
     opsUrls: serviceNames.map((name) => `http://127.0.0.1:${settings.ports[name].opsPort}`),
     pause: (name) => pauseTree(pidOf(name)),

@@ -18,19 +18,20 @@ const MOST_RESIDENT_MIB = 1_024;
 
 export const boundsPromise: Promised = {
   number: 7,
-  title: "bounded everything: clear refusals, no internal errors, memory bounded",
+  title: "bounded everything: clear refusals, no internal errors, no crashes, memory bounded",
   evidence: ({ calls }, { residentMiB }) => {
     const count = (answer: string) =>
       [...calls].reduce((sum, [name, times]) => sum + (name.endsWith(` ${answer}`) ? times : 0), 0);
     const memory = [...residentMiB].map(([name, mib]) => `${name} ${mib} MiB`).join(", ");
     return `${count("acknowledged")} calls acknowledged, ${count("refused")} refused, ${count("unknown")} unknown; ${memory}`;
   },
-  problems: ({ refusals }, { residentMiB }) => {
+  problems: ({ refusals }, { residentMiB, crashes }) => {
     // Without a reason it was not our code that answered, but the client's own transport.
     const internal = refusals.filter(({ reason }) => reason === "INTERNAL" || reason === "INVALID_FIELD");
     const counts = countBy(internal, ({ rpc, reason, message }) => `${rpc}: ${reason} ${message}`);
     const heavy = [...residentMiB].filter(([, mib]) => mib > MOST_RESIDENT_MIB);
     return [
+      ...crashes,
       ...[...counts].map(([what, times]) => `${times} times ${what}`),
       ...heavy.map(([name, mib]) => `${name} holds ${mib} MiB`),
     ];

@@ -1,4 +1,4 @@
-import type { History, UploadRecord } from "../history.ts";
+import { type History, isGivenBack, type UploadRecord } from "../history.ts";
 import type { Observed } from "../observed.ts";
 import type { Promised } from "./promise.ts";
 
@@ -8,23 +8,28 @@ export const durabilityPromise: Promised = {
   title: "nothing that was acknowledged is missing: users, passwords, uploads, chunks, states",
   evidence: (history) => {
     const users = history.users.filter(({ registered }) => registered === "acknowledged").length;
+    const deleted = history.users.filter(({ deletion }) => deletion === "acknowledged").length;
     const uploads = history.uploads.filter(({ placed }) => placed === "acknowledged").length;
     const states = history.nodeStates.filter(({ answer }) => answer === "acknowledged").length;
-    return `${users} users, ${uploads} uploads, ${history.confirmed.size} replicas, ${states} node states were acknowledged`;
+    return `${users} users (${deleted} deleted again), ${uploads} uploads, ${history.confirmed.size} replicas, ${states} node states were acknowledged`;
   },
   problems: (history, observed) => [
     ...lostUsers(history, observed),
     ...lostUploads(history, observed),
     ...lostReplicas(history, observed),
     ...lostStates(history, observed),
+    ...notPurged(history, observed),
   ],
 };
 
 function lostUsers({ users, finalLogins }: History, observed: Observed): string[] {
   const found = new Map(observed.users.map((user) => [user.userId, user]));
-  return users.flatMap(({ userId, username, registered, deactivation }) => {
+  return users.flatMap(({ userId, username, registered, deactivation, deletion }) => {
     if (registered !== "acknowledged" || userId === undefined) return [];
     const user = found.get(userId);
+    if (deletion !== undefined) {
+      return deletion === "acknowledged" && user !== undefined ? [`user ${userId} was deleted and is there`] : [];
+    }
     if (user?.username !== username) return [`user ${userId} (${username}) is missing`];
     if (deactivation === "acknowledged" && user.isActive) return [`user ${userId} is active again`];
     if (finalLogins.get(username) === false) return [`user ${userId} cannot sign in with the acknowledged password`];
@@ -35,7 +40,7 @@ function lostUsers({ users, finalLogins }: History, observed: Observed): string[
 function lostUploads({ uploads }: History, observed: Observed): string[] {
   const released = new Map(observed.chunks.map(({ chunkHash, isReleased }) => [chunkHash, isReleased]));
   return uploads.flatMap((upload) => {
-    if (upload.placed !== "acknowledged") return [];
+    if (upload.placed !== "acknowledged" || upload.user.deletion !== undefined) return [];
     const state = observed.uploads.get(upload.uploadId);
     if (state === undefined) return [`upload ${upload.uploadId} is missing`];
     if (upload.isReported && state !== "completed") return [`upload ${upload.uploadId} is ${state}, not completed`];
@@ -52,13 +57,24 @@ function lostChunk({ release }: UploadRecord, chunkHash: string, isReleased: boo
 
 function lostReplicas({ confirmed, uploads }: History, { replicas }: Observed): string[] {
   const givenBack = new Set(
-    uploads.flatMap(({ release, chunks }) => (release === undefined ? [] : chunks.map(({ chunkHash }) => chunkHash))),
+    uploads.flatMap((upload) => (isGivenBack(upload) ? upload.chunks.map(({ chunkHash }) => chunkHash) : [])),
   );
   return [...confirmed].flatMap((replica) => {
     const [nodeId, chunkHash = ""] = replica.split(" ");
     const isLost = !replicas.has(replica) && !givenBack.has(chunkHash);
     return isLost ? [`the replica of ${chunkHash} on ${nodeId} was acknowledged and is missing`] : [];
   });
+}
+
+/** What deleted users leave behind goes, whatever state it was in. */
+export function notPurged({ uploads }: Pick<History, "uploads">, { chunks }: Pick<Observed, "chunks">): string[] {
+  const living = new Set(chunks.flatMap(({ chunkHash, isReleased }) => (isReleased ? [] : [chunkHash])));
+  const ofDeleted = uploads.filter(({ user }) => user.deletion === "acknowledged");
+  return ofDeleted.flatMap(({ userId, chunks: own }) =>
+    own.flatMap(({ chunkHash }) =>
+      living.has(chunkHash) ? [`chunk ${chunkHash} of the deleted user ${userId} is not released`] : [],
+    ),
+  );
 }
 
 function lostStates({ nodeStates }: History, observed: Observed): string[] {

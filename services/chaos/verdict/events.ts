@@ -70,11 +70,13 @@ function changesWithoutEvent(history: History, { outbox, replicas }: Observed): 
   };
   for (const user of history.users) {
     if (user.registered === "acknowledged" && user.userId !== undefined) once("UserRegistered", user.userId);
+    if (user.deletion === "acknowledged" && user.userId !== undefined) once("UserDeleted", user.userId);
     if (user.deactivation === "acknowledged" && user.userId !== undefined) once("UserDeactivated", user.userId);
   }
   for (const upload of history.uploads) {
     if (upload.isReported && upload.release === undefined) once("UploadCompleted", upload.uploadId);
-    if (upload.release !== "acknowledged" || upload.placed !== "acknowledged") continue;
+    if (upload.user.deletion !== undefined || upload.release !== "acknowledged" || upload.placed !== "acknowledged")
+      continue;
     for (const { chunkHash } of upload.chunks) once("ChunkReleased", chunkHash);
   }
   // A replica that repair asked for is told of as repaired, not as stored.

@@ -30,6 +30,7 @@ export function livenessPromise(leaseMs: number): Promised {
         return problem === undefined ? [] : [`node ${key} was called offline ${problem}`];
       }),
       ...unnoticed(history, observed),
+      ...takenDownTogether(history, observed, leaseMs),
     ],
   };
 }
@@ -45,6 +46,30 @@ function unnoticed({ silences }: History, observed: Observed): string[] {
   return silences
     .filter((silence) => !isNoticed(silence))
     .map(({ nodeId, fromMs, toMs }) => `node ${nodeId} was silent for ${toMs - fromMs} ms and never called offline`);
+}
+
+const FEWEST_OF_A_MASS = 5;
+/** One may be in maintenance, for which no sweep stops, and one more in between. */
+const MOST_TAKEN_DOWN = 2;
+
+/**
+ * Most of the network was cut off at once for longer than a lease: from half a lease on, when their silence shows, until
+ * they are back, the sweep has to stand still.
+ */
+function takenDownTogether(history: History, observed: Observed, leaseMs: number): string[] {
+  const near = new Set(history.beats.map(({ nodeId }) => nodeId)).difference(history.farNodes);
+  const silenced = new Set(history.silences.map(({ nodeId }) => nodeId));
+  const cuts = history.disturbances.filter(
+    ({ what, target }) => target === "edge" && (what === "cut" || what === "freeze"),
+  );
+  return cuts.flatMap(({ fromMs, toMs }) => {
+    const taken = offlineEvents(observed).filter(
+      ({ key, createdAtMs }) =>
+        near.has(key) && !silenced.has(key) && createdAtMs > fromMs + (2 / 3) * leaseMs && createdAtMs < toMs,
+    );
+    const isMass = near.size >= FEWEST_OF_A_MASS && taken.length > MOST_TAKEN_DOWN;
+    return isMass ? [`${taken.length} of ${near.size} nodes that were cut off at once were called offline`] : [];
+  });
 }
 
 function falseOffline(history: History, nodeId: string, atMs: number, leaseMs: number): string | undefined {

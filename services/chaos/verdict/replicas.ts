@@ -1,4 +1,4 @@
-import type { History } from "../history.ts";
+import { type History, isGivenBack } from "../history.ts";
 import type { Observed } from "../observed.ts";
 import { countBy, type Promised } from "./promise.ts";
 
@@ -36,7 +36,7 @@ export function differences(
 /** Chunks with fewer replicas than wanted, however they lost them. */
 export function missing({ uploads }: Pick<History, "uploads">, { replicas }: Pick<Observed, "replicas">): string[] {
   const counts = countBy(replicas, (replica) => replica.split(" ")[1] ?? "");
-  const whole = uploads.filter(({ isReported, release }) => isReported && release === undefined);
+  const whole = uploads.filter((upload) => upload.isReported && !isGivenBack(upload));
   return whole.flatMap((upload) =>
     upload.chunks.flatMap(({ chunkHash }) => {
       const count = counts.get(chunkHash) ?? 0;

@@ -1,5 +1,6 @@
 import { type History, newHistory, type SeenEvent, type UploadRecord, type UserRecord } from "../history.ts";
 import type { Observed, OutboxRow } from "../observed.ts";
+import { judge } from "./judge.ts";
 
 /** A small run in which everything held, for tests to spoil one thing of it. */
 export interface SoundRun {
@@ -19,6 +20,7 @@ export function soundRun(): SoundRun {
     passwords: ["secret"],
     quotaBytes: 1_000n,
     deactivation: undefined,
+    deletion: undefined,
     mistakes: 0,
   };
   const uploads = [uploadOf(user, "1", undefined), uploadOf(user, "2", "acknowledged")];
@@ -86,6 +88,7 @@ function restOf(): Omit<Observed, "outbox"> {
     nodeStates: new Map([["n1", "in_service"]]),
     deadLetters: 0,
     residentMiB: new Map([["auth", 150]]),
+    crashes: [],
   };
 }
 
@@ -124,4 +127,20 @@ export function outboxOf(events: readonly (readonly [schema: string, type: strin
 
 export function seen({ eventId, key, keyVersion, subject }: OutboxRow): SeenEvent {
   return { stream: subject.includes("User") ? "USERS" : "CHUNKS", eventId, key, keyVersion, subject };
+}
+
+/** What is other than in the sound run. */
+export interface Spoilt {
+  readonly history?: Partial<History>;
+  readonly observed?: Partial<Observed>;
+}
+
+/** The promises, by number, that a spoilt run breaks. */
+export function brokenBy(spoil: (run: SoundRun) => Spoilt): Record<number, readonly string[]> {
+  const sound = soundRun();
+  const spoilt = spoil(sound);
+  const verdicts = judge({ ...sound.history, ...spoilt.history }, { ...sound.observed, ...spoilt.observed }, LEASE_MS);
+  return Object.fromEntries(
+    verdicts.flatMap(({ number, problems }) => (problems.length > 0 ? [[number, problems]] : [])),
+  );
 }

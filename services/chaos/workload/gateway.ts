@@ -1,35 +1,53 @@
 import type { PlaceChunksResponse } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import type { Random } from "#platform/testing/random.ts";
-import type { Answer, ChunkRecord, Refusal, UploadRecord, UserRecord } from "../history.ts";
+import {
+  type Answer,
+  type ChunkRecord,
+  isAtWork,
+  type Refusal,
+  type UploadRecord,
+  type UserRecord,
+} from "../history.ts";
 import { between, branch, hexOf, pick, uuidOf } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import { newChunk } from "./load-chunks.ts";
 import type { LoadContext } from "./load-context.ts";
 
+/** From the moment at which it was due, placed and reported. */
+export const WHOLE_UPLOAD = "upload, from when it was due";
+/** Of a paced gateway: beyond this it waits, and is late for what is due meanwhile. */
+const MOST_UNDER_WAY = 200;
+
 /** An upload gateway: places, lets the nodes report, and sometimes releases again. Several run side by side. */
 export async function runGateway(context: LoadContext): Promise<void> {
-  const { history, random, signal } = context;
+  const { history, random, signal, pace } = context;
+  const most = pace === undefined ? 8 : MOST_UNDER_WAY;
   const underWay = new Set<Promise<void>>();
+  let dueMs = performance.now();
   while (!signal.aborted) {
-    const users = history.users.filter((user) => user.registered === "acknowledged" && user.deactivation === undefined);
-    if (users.length === 0 || underWay.size > 8) {
+    const users = history.users.filter(isAtWork);
+    if (users.length === 0 || underWay.size > most) {
       await pause(50, signal);
       continue;
     }
     const upload = newUpload(random, pick(random, users));
     history.uploads.push(upload);
-    const task = handleUpload({ ...context, random: branch(random) }, upload).finally(() => underWay.delete(task));
+    dueMs = pace === undefined ? performance.now() : Math.max(dueMs + pace.intervalMs, pace.fromMs);
+    await pause(dueMs - performance.now(), signal);
+    const ofUpload = { ...context, random: branch(random) };
+    const task = handleUpload(ofUpload, upload, dueMs).finally(() => underWay.delete(task));
     underWay.add(task);
-    await pause(between(random, 20, 250), signal);
+    if (pace === undefined) await pause(between(random, 20, 250), signal);
   }
   await Promise.all(underWay);
 }
 
-async function handleUpload(context: LoadContext, upload: UploadRecord): Promise<void> {
-  const { random, signal, nodes } = context;
+async function handleUpload(context: LoadContext, upload: UploadRecord, dueMs: number): Promise<void> {
+  const { random, signal, nodes, history } = context;
   const placed = await place(context, upload, { tries: 4, pauseMs: 300, signal });
   if (placed === undefined) return;
   await reportAll(context, upload, placed, { tries: 4, pauseMs: 300, signal });
+  history.latencies.push({ rpc: WHOLE_UPLOAD, atMs: Date.now(), tookMs: performance.now() - dueMs });
   const liar = pick(random, [...nodes.values()]);
   if (random() < 0.1) await liar.lie(hexOf(random, 32));
   if (random() < 0.3 && !signal.aborted) await release(context, upload, { tries: 4, pauseMs: 300, signal });

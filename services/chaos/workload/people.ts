@@ -1,5 +1,5 @@
 import type { Random } from "#platform/testing/random.ts";
-import type { UserRecord } from "../history.ts";
+import { isAtWork, type UserRecord } from "../history.ts";
 import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
@@ -7,6 +7,8 @@ import type { LoadContext } from "./load-context.ts";
 const TIGHT_QUOTA_BYTES = 240n * 1024n;
 /** Below the ten that are free: the user is to get in at the end. */
 const MOST_MISTAKES = 4;
+/** Within the 20 s in which a lost answer is given again: each takes 4 s at most. */
+const REFRESH_TRIES = 3;
 const newPassword = (random: Random) => hexOf(random, 18);
 
 /** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
@@ -17,8 +19,11 @@ export async function runPeople(context: LoadContext): Promise<void> {
     if (round < 4 || random() < 0.25) await register(context);
     else {
       const user = pick(random, history.users);
-      const act = pick(random, [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota]);
-      if (user.registered === "acknowledged" && user.deactivation === undefined) await act(context, user);
+      const act =
+        random() < 0.04
+          ? deleteUser
+          : pick(random, [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota]);
+      if (isAtWork(user)) await act(context, user);
     }
     await pause(round < 4 ? 50 : 250 + 350 * random(), signal);
   }
@@ -33,6 +38,7 @@ async function register(context: LoadContext): Promise<void> {
     passwords: [newPassword(random)],
     quotaBytes: undefined,
     deactivation: undefined,
+    deletion: undefined,
     mistakes: 0,
   };
   history.users.push(user);
@@ -68,7 +74,7 @@ async function tighten({ clients, history, signal }: LoadContext, user: UserReco
   return outcome.answer === "acknowledged";
 }
 
-async function signIn({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
+async function signIn({ clients, history, signal }: LoadContext, user: UserRecord): Promise<void> {
   if (user.passwords.length > 1) return; // nobody knows which one is right
   const password = user.passwords[0] ?? "";
   const { username } = user;
@@ -77,11 +83,32 @@ async function signIn({ clients, history }: LoadContext, user: UserRecord): Prom
     history.sessionComplaints.push(`${username} was refused with the right password: ${outcome.refusal.reason}`);
   }
   if (outcome.answer !== "acknowledged") return;
-  const refreshToken = outcome.value.tokens?.refreshToken ?? "";
-  const refreshed = await ask(history, "RefreshSession", () => clients.auth.refreshSession({ refreshToken }));
-  if (refreshed.answer === "refused" && user.deactivation === undefined) {
-    history.sessionComplaints.push(`${username} could not refresh a new session: ${refreshed.refusal.reason}`);
+  // An answer that was lost is asked for again with the same token, which is no theft; then the new one has to work.
+  let refreshToken = outcome.value.tokens?.refreshToken ?? "";
+  for (const which of ["new", "refreshed"]) {
+    const call = () => clients.auth.refreshSession({ refreshToken });
+    const patience = { tries: REFRESH_TRIES, pauseMs: 300, signal };
+    const refreshed = await askUntilClear(history, "RefreshSession", call, patience);
+    if (refreshed.answer === "refused" && user.deactivation === undefined) {
+      history.sessionComplaints.push(`${username} could not refresh a ${which} session: ${refreshed.refusal.reason}`);
+    }
+    if (refreshed.answer !== "acknowledged") return;
+    refreshToken = refreshed.value.tokens?.refreshToken ?? "";
   }
+}
+
+/** The user's uploads go, wherever they are at that moment. */
+export async function deleteUser(
+  { clients, history, signal }: Pick<LoadContext, "clients" | "history" | "signal">,
+  user: UserRecord,
+): Promise<void> {
+  const request = { userId: user.userId ?? "", reason: "chaos" };
+  user.deletion = "unknown";
+  const patience = { tries: 4, pauseMs: 300, signal };
+  const outcome = await askUntilClear(history, "DeleteUser", () => clients.userAdmin.deleteUser(request), patience);
+  // A user who is not there was deleted by the call whose answer was lost.
+  const isGone = outcome.answer === "refused" && outcome.refusal.reason === "USER_NOT_FOUND";
+  user.deletion = isGone ? "acknowledged" : outcome.answer;
 }
 
 async function mistype({ clients, history, random }: LoadContext, user: UserRecord): Promise<void> {

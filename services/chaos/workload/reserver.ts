@@ -1,5 +1,5 @@
 import { durationFromMs } from "@bufbuild/protobuf/wkt";
-import type { ReservationRecord } from "../history.ts";
+import { isAtWork, type ReservationRecord, type UserRecord } from "../history.ts";
 import { between, pick, uuidOf } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import { falseRefusal } from "./gateway.ts";
@@ -16,10 +16,10 @@ export async function runReserver(context: LoadContext): Promise<void> {
   const patience = { tries: 3, pauseMs: 300, signal };
   while (!signal.aborted) {
     await pause(between(random, 200, 700), signal);
-    const users = history.users.filter((user) => user.registered === "acknowledged" && user.deactivation === undefined);
+    const users = history.users.filter(isAtWork);
     if (users.length === 0) continue;
     const record: ReservationRecord = {
-      userId: pick(random, users).userId ?? "",
+      ...ofUser(pick(random, users)),
       key: uuidOf(random),
       sizeBytes: BigInt(Math.round(between(random, 1, 40_000))),
       reservationId: undefined,
@@ -31,6 +31,10 @@ export async function runReserver(context: LoadContext): Promise<void> {
     if (record.reservationId !== undefined) await reserve(context, record, patience);
     if (record.reservationId !== undefined && random() < 0.7) await giveBack(context, record, patience);
   }
+}
+
+function ofUser(user: UserRecord): Pick<ReservationRecord, "user" | "userId"> {
+  return { user, userId: user.userId ?? "" };
 }
 
 /** Finds out whether it exists, and gives it back. */
@@ -47,7 +51,7 @@ async function reserve({ clients, history }: Context, record: ReservationRecord,
   if (outcome.answer === "unknown") return;
   if (outcome.answer === "refused") {
     history.quotaComplaints.push(...falseRefusal(outcome.refusal));
-    if (record.reservationId !== undefined) {
+    if (record.reservationId !== undefined && record.user.deletion === undefined) {
       history.quotaComplaints.push(
         `${idempotencyKey} was reserved, and its repeat is refused: ${outcome.refusal.reason}`,
       );
@@ -66,7 +70,7 @@ async function giveBack({ clients, history }: Context, record: ReservationRecord
   const reservationId = record.reservationId ?? "";
   const call = () => clients.quotas.releaseReservation({ reservationId });
   const outcome = await askUntilClear(history, "ReleaseReservation", call, patience);
-  if (outcome.answer === "refused") {
+  if (outcome.answer === "refused" && record.user.deletion === undefined) {
     history.quotaComplaints.push(`the reservation ${reservationId} cannot be released: ${outcome.refusal.reason}`);
   }
   record.isOver ||= outcome.answer === "acknowledged";
