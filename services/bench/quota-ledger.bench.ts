@@ -10,9 +10,10 @@ import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
 import { sql, uuidArray } from "#platform/postgres/sql.ts";
 import { callerKey } from "#platform/rpc/caller.ts";
+import { median } from "#platform/testing/median.ts";
 import { systemClock as clock } from "#platform/time/clock.ts";
 import { userQuotaHandlers } from "../user-quota/rpcs.ts";
-import { createBenchKit, percentile } from "./event-bench-kit.ts";
+import { createBenchKit } from "./event-bench-kit.ts";
 import { measured } from "./measured.ts";
 
 // GetQuota and ListLedgerEntries (a page of 100) beside 100,000 and beside 10 million ledger rows, each in a database of
@@ -21,40 +22,31 @@ import { measured } from "./measured.ts";
 const entriesPerUser = 100;
 const rowsWord = process.argv.find((word) => word.startsWith("--rows="));
 const manyRows = Number(rowsWord?.slice("--rows=".length) ?? 10_000_000);
-const rounds = 40;
-const callsPerRound = 50;
+const rounds = 7;
+const callsPerRound = 250;
 
 await using stack = new AsyncDisposableStack();
 const few = await ledgerOf(100_000);
 const many = await ledgerOf(manyRows);
 
-const kinds = ["getQuota", "listLedgerEntries"] as const;
-for (const kind of kinds) {
-  const times = { few: [] as number[], many: [] as number[] };
-  for (let round = 0; round < rounds; round += 1) {
+const targetOf = { getQuota: "ledgerGetQuota", listLedgerEntries: "ledgerList" } as const;
+const reducedTo = manyRows < 10_000_000 ? `${manyRows.toLocaleString("en")} rows` : undefined;
+for (const kind of ["getQuota", "listLedgerEntries"] as const) {
+  const ratios: number[] = [];
+  // The first round warms up code and caches.
+  for (let round = 0; round <= rounds; round += 1) {
+    const [small, large] = [[] as number[], [] as number[]];
     for (let call = 0; call < callsPerRound; call += 1) {
-      // The first rounds warm up code and caches.
-      const isWarm = round >= 5;
-      const [small, large] = [await timed(() => few[kind]()), await timed(() => many[kind]())];
-      if (isWarm) times.few.push(small);
-      if (isWarm) times.many.push(large);
+      small.push(await timed(() => few[kind]()));
+      large.push(await timed(() => many[kind]()));
     }
+    if (round === 0) continue;
+    ratios.push(median(large) / median(small));
+    console.log(
+      `${kind}: ${median(small).toFixed(2)} ms beside 100,000 rows, ${median(large).toFixed(2)} ms beside ${manyRows.toLocaleString("en")}`,
+    );
   }
-  const medians = [times.few, times.many].map((list) =>
-    percentile(
-      list.toSorted((a, b) => a - b),
-      50,
-    ),
-  );
-  const [small = 0, large = 0] = medians;
-  measured(
-    kind === "getQuota" ? "ledgerGetQuota" : "ledgerList",
-    large / small,
-    manyRows < 10_000_000 ? `${manyRows.toLocaleString("en")} rows` : undefined,
-  );
-  console.log(
-    `${kind}: ${small.toFixed(2)} ms beside 100,000 rows, ${large.toFixed(2)} ms beside ${manyRows.toLocaleString("en")}, ratio ${(large / small).toFixed(2)}`,
-  );
+  measured(targetOf[kind], ratios, reducedTo);
 }
 
 async function timed(call: () => Promise<unknown>): Promise<number> {
