@@ -152,3 +152,16 @@ test("headers and trailers of the handler, and its errors, reach the client", as
   const error = await failureOf(client.unary(TestProtocol.method.unary, { value: "fail" }));
   expect([error.code, error.details]).toEqual([Code.Internal, "internal error"]);
 });
+
+test("a header that HTTP/2 forbids is an internal error and not an endless call", async () => {
+  const forbidden = implementPartly(TestProtocol, {
+    unary: (request, context) => {
+      context.responseHeader.set("connection", "keep-alive");
+      return request;
+    },
+  });
+  await using edge = await startEdge(forbidden);
+  const stream = open(edge.session);
+  stream.end(frameOf("x"));
+  expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(Code.Internal));
+});

@@ -126,22 +126,27 @@ class UnaryCall implements RequestCall {
     const stream = this.#stream;
     clearTimeout(this.#timer);
     if (this.#isAnswered || stream.destroyed || stream.closed) return;
-    this.#isAnswered = true;
-    // One stream in five outlives two young garbage collections; what hangs from it need not.
-    this.request = noBytes;
-    this.#headers = noHeaders;
-    this.#onCancelled = undefined;
     if (status !== null || response === undefined) {
       stream.respond(statusHeaders(status ?? new GrpcStatus(Code.Internal, "no response")), { endStream: true });
-      return;
+      return this.#answered();
     }
     const metadata = this.#responseMetadata?.toHttp2Headers();
     stream.respond(metadata === undefined ? RESPONSE_HEADERS : { ...RESPONSE_HEADERS, ...metadata }, UNTIL_TRAILERS);
+    this.#answered();
     stream.once("wantTrailers", () =>
       stream.sendTrailers(trailers === undefined ? OK_TRAILERS : { ...OK_TRAILERS, ...trailers.toHttp2Headers() }),
     );
     stream.end(frameOf(response));
   };
+
+  /** Only now: headers that HTTP/2 forbids throw, and are answered with a status instead. */
+  #answered(): void {
+    this.#isAnswered = true;
+    // One stream in five outlives two young garbage collections; what hangs from it need not.
+    this.request = noBytes;
+    this.#headers = noHeaders;
+    this.#onCancelled = undefined;
+  }
 
   #expire(): void {
     this.#cancel();
