@@ -1,10 +1,9 @@
-import { expect, test } from "vitest";
-import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
+import { test } from "vitest";
 import {
+  expectAllOnline,
   expectAnswersAgain,
   expectNeverOffline,
   leasesPass,
-  livenesses,
   scaledEnv,
   startNodes,
   warm,
@@ -32,5 +31,5 @@ test("PostgreSQL away for a lease, and NATS away, take nobody offline", async ()
   await network.nats.start();
   await leasesPass(1.2);
   await expectNeverOffline(network, nodes);
-  expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 3 });
+  await expectAllOnline(registry, 3);
 }, 120_000);
