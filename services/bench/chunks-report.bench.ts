@@ -47,6 +47,7 @@ const contenders = [
 ];
 const rates = new Map<string, number[]>();
 const costs = new Map<string, number[]>();
+const clientCosts = new Map<string, number[]>();
 const sent = new Int32Array(NODES);
 for (let round = 0; round < ROUNDS; round += 1) {
   for (const { name, address, pid, path } of contenders) {
@@ -58,19 +59,23 @@ for (let round = 0; round < ROUNDS; round += 1) {
         privateKey: node.identity.privateKey,
       })),
     );
-    const cpuBefore = cpuMicrosOf(pid);
+    const pids = [pid, process.pid];
+    const before = pids.map(cpuMicrosOf);
     const { answers, ms } = await loadUnary(sessions, { path, message: nextMessage, parallel: PARALLEL }, times);
-    const cpu = ((cpuMicrosOf(pid) - cpuBefore) * times.runMs) / (times.runMs + times.warmMs) / answers;
+    const share = times.runMs / (times.runMs + times.warmMs);
+    const [cpu = 0, clientCpu = 0] = pids.map((one, at) => ((cpuMicrosOf(one) - (before[at] ?? 0)) * share) / answers);
     for (const session of sessions) session.destroy();
     rates.set(name, [...(rates.get(name) ?? []), (answers / ms) * 1_000]);
     costs.set(name, [...(costs.get(name) ?? []), cpu]);
+    clientCosts.set(name, [...(clientCosts.get(name) ?? []), clientCpu]);
     await pause(300);
   }
 }
 const [bare = 0, ours = 0] = contenders.map(({ name }) => median(rates.get(name) ?? []));
 for (const { name } of contenders) {
   process.stdout.write(
-    `${name}: ${Math.round(median(rates.get(name) ?? []))} a second, ${median(costs.get(name) ?? []).toFixed(0)} µs CPU\n`,
+    `${name}: ${Math.round(median(rates.get(name) ?? []))} a second, ${median(costs.get(name) ?? []).toFixed(0)} µs CPU, ` +
+      `${median(clientCosts.get(name) ?? []).toFixed(0)} of the client\n`,
   );
 }
 await printStatements();
