@@ -3,6 +3,7 @@ import { readMigrations, schemas } from "#platform/migrations/files.ts";
 import { pendingOf } from "#platform/migrations/migrate.ts";
 import { selectApplied } from "#platform/migrations/migrations.store.ts";
 import { isLocalHost } from "#platform/postgres/url.ts";
+import { loginsWithRightsOf } from "./service-logins.ts";
 
 /** One line of `db:check`: what was found and, where it is not well, how to mend it. */
 export interface Finding {
@@ -89,12 +90,17 @@ export async function checkRoles(client: pg.ClientBase): Promise<readonly Findin
       [`${schema}_app`, `${schema}_owner`],
     );
     const [app] = rows;
+    const logins = await loginsWithRightsOf(client, [`${schema}_app`]);
     if (rows.length < 2) {
       findings.push(
         failure(`the roles of ${schema} are missing`, "run npm run db:migrate with an owner's DATABASE_URL"),
       );
-    } else if (app?.canLogin === true || app?.isMember === true) {
-      findings.push(ok(`${app.name} ${app.canLogin ? "logs in by itself" : "is taken by the shared login (weaker)"}`));
+    } else if (app?.canLogin === true) {
+      findings.push(ok(`${app.name} logs in by itself`));
+    } else if (logins.length > 0) {
+      findings.push(ok(`${logins.join(", ")} logs in with the rights of ${schema}_app`));
+    } else if (app?.isMember === true) {
+      findings.push(ok(`${app.name} is taken by the shared login (weaker)`));
     } else {
       findings.push(
         warning(

@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { z } from "zod";
+import { loginsWithRightsOf } from "./service-logins.ts";
 
 /** A statement that the services ran, with the plan that the server would take for it. */
 export interface PlannedStatement {
@@ -42,7 +43,7 @@ const planNode: z.ZodType<PlanNode> = z.lazy(() =>
 const planRow = z.object({ "QUERY PLAN": z.array(z.object({ Plan: planNode })) });
 
 /**
- * What the application roles ran, from pg_stat_statements, each with its generic plan. Sequential scans are priced out,
+ * What the application roles and the logins that took their places ran, from pg_stat_statements, each with its generic plan. Sequential scans are priced out,
  * because on small tables the planner prefers them: one that remains has no index that could serve it.
  *
  * Needs a login that may read all statements.
@@ -58,7 +59,7 @@ export async function planStatements(
        and query ~* '^\\s*(select|insert|update|delete|with|merge)\\M'
        and query ~* '\\m(auth|user_quota|node_registry)\\.'
      group by query order by sum(total_exec_time) desc`,
-    [roles],
+    [[...roles, ...(await loginsWithRightsOf(client, roles))]],
   );
   await client.query("set enable_seqscan = off; set plan_cache_mode = force_generic_plan");
   const facts = await tableFacts(client);
