@@ -103,7 +103,7 @@ async function runChosen(folder: string): Promise<void> {
   else if (options.json !== undefined) await writeFile(options.json, json);
   if (options.record) await recordRun({ ...run, measured });
   const unjudged = judged.filter(({ verdict }) => verdict === "not judged" || verdict === "reduced");
-  const left = unjudged.length === 0 ? "" : `; ${unjudged.length} figures not judged: the long form does`;
+  const left = unjudged.length === 0 ? "" : `; not judged: ${unjudged.length}, which the long form does`;
   if (failed.length === 0) report.write(`\nevery target that was judged was met on this machine${left}\n`);
   else report.write(`\nmissed or failed on this machine: ${failed.join(", ")}${left}\n`);
   report.write(`${secondsSince(started)} s in all\n`);

@@ -35,8 +35,9 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
       const { created, state } = await streamInfo(connection, stream, QUESTION_MS);
       if (created !== undefined && created !== position?.created) position = { created, next: 1 };
       // Not asked for a message before it has one: see readStream.
-      if (position !== undefined && (state?.last_seq ?? 0) >= position.next) {
-        const batch = await readBatch(connection, stream, position.next);
+      const last = state?.last_seq ?? 0;
+      if (position !== undefined && last >= position.next) {
+        const batch = await readBatch(connection, stream, position.next, last);
         // Only a stream that is still the same after the batch has given what the batch holds.
         if ((await streamInfo(connection, stream, QUESTION_MS)).created === position.created) {
           for (const { event, sequence } of batch) {
@@ -53,16 +54,22 @@ async function readOn(connection: NatsConnection, stream: FullStream, history: H
   }
 }
 
-async function readBatch(connection: NatsConnection, stream: string, from: number) {
+/** Asked for all at once; each answer is the first message from its place on, so where some are gone it repeats. */
+async function readBatch(connection: NatsConnection, stream: string, from: number, last: number) {
+  const places = Array.from({ length: Math.min(BATCH, last - from + 1) }, (_, index) => from + index);
+  const replies = await Promise.all(
+    places.map((seq) => {
+      const question = JSON.stringify({ seq, next_by_subj: "decentrastore.>" });
+      return connection.request(`$JS.API.STREAM.MSG.GET.${stream}`, question, { timeout: QUESTION_MS });
+    }),
+  );
   const batch: { event: SeenEvent; sequence: number }[] = [];
-  for (let sequence = from; batch.length < BATCH; ) {
-    const question = JSON.stringify({ seq: sequence, next_by_subj: "decentrastore.>" });
-    const reply = await connection.request(`$JS.API.STREAM.MSG.GET.${stream}`, question, { timeout: QUESTION_MS });
+  for (const reply of replies) {
     const { error, message } = messageSchema.parse(reply.json());
     if (error?.code === 404) break;
     if (message === undefined) throw new Error(`${stream}: ${error?.description ?? "no message and no error"}`);
+    if (message.seq <= (batch.at(-1)?.sequence ?? 0)) continue;
     batch.push({ event: eventOf(stream, message), sequence: message.seq });
-    sequence = message.seq + 1;
   }
   return batch;
 }
