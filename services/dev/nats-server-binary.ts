@@ -60,7 +60,7 @@ async function firstUsable(paths: readonly string[]): Promise<NatsBinary | undef
 async function versionOf(path: string): Promise<[number, number] | undefined> {
   try {
     await access(path, constants.X_OK);
-    const { stdout } = await run(path, ["--version"], { timeout: 10_000 });
+    const { stdout } = await run(path, ["--version"], { timeout: 60_000 });
     const match = /v(\d+)\.(\d+)/.exec(stdout);
     return match === null ? undefined : [Number(match[1]), Number(match[2])];
   } catch {

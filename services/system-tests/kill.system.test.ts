@@ -38,7 +38,7 @@ it("loses and doubles nothing when any process is killed in the middle of upload
   const nodes = await Promise.all([joinNode(network), joinNode(network), joinNode(network)]);
   await Promise.all(nodes.map((node) => node.beat()));
   const { nodes: directory } = await gatewayClients(network);
-  await until("all nodes are online", 10_000, async () => {
+  await until("all nodes are online", 60_000, async () => {
     const seen = await Promise.all(nodes.map(({ nodeId }) => directory.getNode({ nodeId })));
     return seen.every(({ node }) => node?.liveness === NodeLiveness.ONLINE);
   });

@@ -42,7 +42,7 @@ it("ends what a killed launcher left before it starts anew", { timeout: 180_000 
   expect(await alive(Object.values(pids))).toEqual([]);
   const left = Object.values((await second.devFile()).pids);
   second.launcher.kill("SIGKILL");
-  await until("children of a killed launcher stop by themselves", 40_000, async () => (await alive(left)).length === 0);
+  await until("children of a killed launcher stop by themselves", 60_000, async () => (await alive(left)).length === 0);
 });
 
 async function alive(pids: readonly (number | undefined)[]): Promise<number[]> {

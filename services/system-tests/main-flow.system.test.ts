@@ -38,7 +38,7 @@ it("charges a stored chunk once, with two of three replicas, however often the n
   const nodes = await Promise.all([joinNode(network), joinNode(network), joinNode(network)]);
   await using _ = cleanup(nodes);
   await Promise.all(nodes.map((node) => node.beat()));
-  await until("all nodes are online", 10_000, async () => {
+  await until("all nodes are online", 60_000, async () => {
     const seen = await Promise.all(nodes.map(({ nodeId }) => gateway.nodes.getNode({ nodeId })));
     return seen.every(({ node }) => node?.liveness === NodeLiveness.ONLINE && node.isActive);
   });
@@ -61,7 +61,7 @@ it("charges a stored chunk once, with two of three replicas, however often the n
   expect(results.filter((result) => result === StoredChunkResult.CONFIRMED)).toHaveLength(10);
   expect(results.filter((result) => result === StoredChunkResult.ALREADY_CONFIRMED)).toHaveLength(15);
 
-  await until("the bytes are charged", 10_000, async () => {
+  await until("the bytes are charged", 60_000, async () => {
     const { quota } = await quotas.getQuota({ userId: user.userId });
     return quota?.storageUsedBytes === totalBytes(chunks) && quota.storageReservedBytes === 0n;
   });
@@ -112,7 +112,7 @@ it("takes a user of the original system over: the old password, the quota and wh
   const userId = "00000000-0000-8000-8000-00000000004d";
   expect(user).toMatchObject({ userId, username: "Old Hand", keySalt: "the salt of the files" });
   const quotas = createClient(UserQuotaService, transportTo(network.userQuotaUrl, tokens?.accessToken));
-  await until("the account is open", 10_000, async () => {
+  await until("the account is open", 60_000, async () => {
     const { quota } = await quotas.getQuota({ userId });
     return quota?.storageUsedBytes === 4_000n && quota.storageQuotaBytes === 5_000n;
   });

@@ -9,6 +9,7 @@ import { sql } from "#platform/postgres/sql.ts";
 import { createTestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats } from "#platform/testing/test-nats.ts";
 import { systemClock } from "#platform/time/clock.ts";
+import { freePort } from "../../dev/start/ports.ts";
 import { bearer, testKeyEncryptionKey } from "../testing/start-test-auth.ts";
 
 interface Started {
@@ -40,7 +41,8 @@ test("kill -9 in the middle of refreshes loses no session and cries no theft", {
     // On a busy machine a process takes longer to come back than the 20 s of the rule.
     REFRESH_REPLAY_WINDOW: "60s",
   };
-  let auth = await startProcess(env, 0);
+  // None of those that systems give to outgoing connections: while the process is dead, one of them could take it.
+  let auth = await startProcess(env, await freePort());
   let isOver = false;
   try {
     const baseUrl = `http://127.0.0.1:${auth.port}`;

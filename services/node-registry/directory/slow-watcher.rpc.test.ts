@@ -37,7 +37,7 @@ async function readAll(response: IncomingMessage): Promise<Record<string, unknow
 
 test("a reader that does not read is dropped with a clear error, and others are not disturbed", async () => {
   await using network = await createTestNetwork();
-  await using registry = await network.registry({}, { watcherStallMs: 500 });
+  await using registry = await network.registry({}, { watcherStallMs: 3_000 });
   const node = await registry.enroll();
   const pool = await network.db.pool("node_registry");
   await vi.waitFor(async () => expect((await registry.directory.getNetworkStats({})).revision).toBe(1n), 20_000);

@@ -115,7 +115,7 @@ export async function streamContent(nats: Nats, stream: StreamName): Promise<Sto
 export async function eventually(
   look: () => Promise<boolean> | boolean,
   what: string,
-  withinMs = 20_000,
+  withinMs = 60_000,
 ): Promise<void> {
   const deadline = performance.now() + withinMs;
   while (!(await look())) {

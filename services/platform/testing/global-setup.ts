@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import pg from "pg";
 import type { TestProject } from "vitest/node";
 import { startEmbeddedPostgres } from "../../dev/embedded-postgres.ts";
+import { findNatsServer } from "../../dev/nats-server-binary.ts";
 import type { Schema } from "../config/service-config.ts";
 import { schemas } from "../migrations/files.ts";
 import { migrate } from "../migrations/migrate.ts";
@@ -29,6 +30,8 @@ const template = "template_decentrastore";
 /** One PostgreSQL for the run with a migrated template, from which each test file clones its databases. */
 export async function setup(project: TestProject): Promise<(() => Promise<void>) | undefined> {
   if (project.vitest.projects.every(({ name }) => name === "unit")) return undefined;
+  // Fetched here where it is not installed: a test has no time for that. Tests that need it tell why it is not there.
+  await findNatsServer(process.env, console.warn).catch((error: Error) => console.warn(error.message));
   const folder = createTempFolder();
   // The bin folder of another version, to run the tests on the oldest that is supported.
   const binFolder = process.env.TEST_POSTGRES_BIN;
