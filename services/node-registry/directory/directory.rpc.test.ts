@@ -42,7 +42,7 @@ async function watch(
   try {
     for await (const response of at.directory.watchNodes(
       { fromRevision },
-      { signal: abort.signal, timeoutMs: 10_000 },
+      { signal: abort.signal, timeoutMs: 60_000 },
     )) {
       all.push(response);
       if (isEnough(all)) break;

@@ -49,7 +49,7 @@ test("TLS refuses clients without a certificate, with one of another CA, and wit
   ];
   for (const tls of cases) {
     using client = createTestGrpcClient(running.edgeAddress, tls);
-    const error = await failureOf(client.unary(heartbeat, {}, { deadlineMs: 5_000 }));
+    const error = await failureOf(client.unary(heartbeat, {}, { deadlineMs: 30_000 }));
     expect(error.code).toBe(Code.Unavailable);
   }
   const metrics = await running.metrics.registry.getSingleMetricAsString("decentrastore_node_edge_refused_total");
@@ -93,7 +93,7 @@ test("a new CA is accepted beside the old one, and the old one refused once it i
 
   running.running.setNodeEdgeCertificates({ certificate, privateKey, clientCas: [next.certificate] });
   using late = createTestGrpcClient(running.edgeAddress, { ca: running.ca.certificate, node: oldNode });
-  expect((await failureOf(late.unary(heartbeat, {}, { deadlineMs: 5_000 }))).code).toBe(Code.Unavailable);
+  expect((await failureOf(late.unary(heartbeat, {}, { deadlineMs: 30_000 }))).code).toBe(Code.Unavailable);
   // A connection that is open lives on.
   await early.unary(heartbeat, {});
 });
