@@ -3,6 +3,8 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { promisify } from "node:util";
 import { expect, test, vi } from "vitest";
+import { selectDatabase, selectSlowestStatements } from "#platform/ops/database-stats.store.ts";
+import { sql } from "#platform/postgres/sql.ts";
 import { createTempFolder } from "#platform/testing/temp-folder.ts";
 import { createTestDatabase } from "#platform/testing/test-database.ts";
 
@@ -105,4 +107,21 @@ test("a word that a command does not know stops it before it does anything", asy
     const outcome = await run(command, ["--dry-run"], { DATABASE_URL: db.url() });
     expect(outcome).toEqual({ code: 1, output: expect.stringContaining("unknown option '--dry-run'") });
   }
+});
+
+test("a statement that sets a password stands in no statistics", async () => {
+  await using db = await createTestDatabase();
+  const admin = await db.pool("auth", { url: db.url() });
+  // Slow, so that they are among the slowest.
+  await admin.query(sql.unsafe`do $$ begin perform pg_sleep(0.3); end $$`);
+  await admin.query(
+    sql.unsafe`do $$ begin perform pg_sleep(0.3); create role sets_a_password login password 'opensesame'; drop role sets_a_password; end $$`,
+  );
+  const { output } = await run("stats", [], { DATABASE_URL: db.url() });
+  expect(output).toContain("pg_sleep");
+  expect(output).not.toContain("sesame");
+  const { statementsSchema } = await selectDatabase(admin);
+  const slowest = await selectSlowestStatements(admin, statementsSchema ?? "");
+  expect(slowest.map(({ query }) => query).join()).toContain("pg_sleep");
+  expect(slowest.map(({ query }) => query).join()).not.toContain("sesame");
 });

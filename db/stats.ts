@@ -52,6 +52,7 @@ const statements = `
   select round(total_exec_time::numeric, 1) as "total ms", calls, round(mean_exec_time::numeric, 3) as "mean ms", rows,
     left(regexp_replace(query, '\\s+', ' ', 'g'), 100) as statement
   from pg_stat_statements as s where s.dbid = (select oid from pg_database where datname = current_database())
+    and query !~* '\\mpassword\\M' -- what sets a password is kept as it was written
   order by total_exec_time desc limit 15`;
 
 async function section(client: pg.ClientBase, title: string, query: string, values: readonly unknown[] = []) {

@@ -86,6 +86,8 @@ export function selectSlowestStatements(connection: Connection, statementsSchema
       rows::float8 "rows"
     from ${sql.identifier([statementsSchema, "pg_stat_statements"])}
     where dbid = (select oid from pg_database where datname = current_database())
+      -- PostgreSQL keeps what sets a password as it was written.
+      and query !~* '\\mpassword\\M'
     order by total_exec_time desc
     limit 20`);
 }
