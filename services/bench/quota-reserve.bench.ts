@@ -20,6 +20,7 @@ import type { Deps } from "../user-quota/deps.ts";
 import { userQuotaHandlers } from "../user-quota/rpcs.ts";
 import { createBenchKit, perSecond } from "./event-bench-kit.ts";
 import { isShort, measured } from "./measured.ts";
+import { postgresCpuMicros } from "./postgres-cpu.ts";
 import { profiled } from "./profiled.ts";
 
 // ReserveStorage as a handler, and over the wire (Connect over h2c, access token, policy; client and server share this
@@ -89,7 +90,7 @@ const kinds = [
   { name: "one user, ReserveStorage's handler", call: asHandler, userOf: hot },
   { name: "one user, ReserveStorage over the wire", call: overTheWire, userOf: hot },
 ];
-const totals = kinds.map(() => ({ ms: 0, cpuMicros: 0, calls: 0 }));
+const totals = kinds.map(() => ({ ms: 0, cpuMicros: 0, databaseMicros: 0, calls: 0 }));
 const bySlice: number[][] = kinds.map(() => []);
 for (let slice = 0; slice < slices; slice += 1) {
   for (const [index, { call, userOf }] of kinds.entries()) {
@@ -100,13 +101,15 @@ for (let slice = 0; slice < slices; slice += 1) {
     bySlice[index]?.push(used.ms);
     total.ms += used.ms;
     total.cpuMicros += used.cpuMicros;
+    total.databaseMicros += used.databaseMicros;
     total.calls += callsPerSlice;
   }
 }
 const rates = totals.map(({ ms, calls }) => calls / ms);
-for (const [index, { ms, cpuMicros, calls }] of totals.entries()) {
+for (const [index, { ms, cpuMicros, databaseMicros, calls }] of totals.entries()) {
   console.log(
-    `${kinds[index]?.name}: ${perSecond(calls, ms)}, ${(cpuMicros / calls).toFixed(0)} µs of Node's processor time each`,
+    `${kinds[index]?.name}: ${perSecond(calls, ms)}; processor time each: Node ${(cpuMicros / calls).toFixed(0)} µs, ` +
+      `PostgreSQL ${(databaseMicros / calls).toFixed(0)} µs`,
   );
 }
 const [bare = 0, handler = 0, wire = 0, bareHot = 0, handlerHot = 0, wireHot = 0] = rates;
@@ -152,6 +155,7 @@ async function bareSql(userId: string): Promise<void> {
 
 async function run(call: (userId: string) => Promise<unknown>, userOf: (index: number) => string, from: number) {
   let next = from;
+  const databaseBefore = await postgresCpuMicros(pool);
   const cpuBefore = process.cpuUsage();
   const startedAt = clock.monotonicMs();
   const work = async () => {
@@ -159,5 +163,7 @@ async function run(call: (userId: string) => Promise<unknown>, userOf: (index: n
   };
   await Promise.all(Array.from({ length: concurrency }, work));
   const cpu = process.cpuUsage(cpuBefore);
-  return { ms: clock.monotonicMs() - startedAt, cpuMicros: cpu.user + cpu.system };
+  const ms = clock.monotonicMs() - startedAt;
+  const databaseMicros = (await postgresCpuMicros(pool)) - databaseBefore;
+  return { ms, cpuMicros: cpu.user + cpu.system, databaseMicros };
 }
