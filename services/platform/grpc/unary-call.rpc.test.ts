@@ -111,6 +111,15 @@ test("a request that is not complete at its deadline is answered then", async ()
   expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(Code.DeadlineExceeded));
 });
 
+test.for(["99999999H", "99999999S", "2147484S"])(
+  "a deadline of %s, beyond Node's timers, is far away",
+  async (timeout) => {
+    await using edge = await startEdge();
+    const answer = answerOf(open(edge.session, { "grpc-timeout": timeout }).end(frameOf("in time")));
+    expect(valueIn((await answer).body)).toBe("in time");
+  },
+);
+
 test.for([
   { what: "the client's reset", end: (stream: ReturnType<typeof open>) => stream.close(8) },
   { what: "the end of the connection", end: ({ session }: ReturnType<typeof open>) => session?.destroy() },

@@ -17,6 +17,8 @@ export type Answer = (status: GrpcStatus | null, response?: Uint8Array, trailers
 export type UnaryHandler = (call: RequestCall, answer: Answer) => void;
 
 const RESPONSE_HEADERS = { ":status": 200, "content-type": "application/grpc+proto" };
+/** Node fires longer timers at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
 const UNTIL_TRAILERS = { waitForTrailers: true };
 const OK_TRAILERS = { "grpc-status": "0" };
 const TIMEOUT = /^(\d{1,8})([HMSmun])$/;
@@ -57,7 +59,7 @@ class UnaryCall implements RequestCall {
   cancelled = false;
   readonly #stream: ServerHttp2Stream;
   #headers: IncomingHttpHeaders;
-  readonly #deadlineMs: number = Number.POSITIVE_INFINITY;
+  readonly #deadlineMs: number;
   readonly #timer: NodeJS.Timeout | undefined;
   #responseMetadata: Metadata | undefined;
   #onCancelled: (() => void)[] | undefined;
@@ -66,10 +68,8 @@ class UnaryCall implements RequestCall {
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, timeoutMs: number) {
     this.#stream = stream;
     this.#headers = headers;
-    if (Number.isFinite(timeoutMs)) {
-      this.#deadlineMs = Date.now() + timeoutMs;
-      this.#timer = setTimeout(() => this.#expire(), timeoutMs);
-    }
+    this.#deadlineMs = Date.now() + timeoutMs;
+    if (timeoutMs <= MAX_TIMER_MS) this.#timer = setTimeout(() => this.#expire(), timeoutMs);
     // "close" tells what there is to tell: an error is always followed by it.
     stream.on("error", ignore);
     stream.on("close", () => this.#closed());
