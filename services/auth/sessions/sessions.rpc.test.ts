@@ -63,7 +63,7 @@ test("once the newest token has been used, the one before it is a theft at once"
 
 test("nothing but a token of ours is looked up, and nothing about a wrong one is told", async () => {
   const { refreshToken } = await signIn();
-  const flipped = `${refreshToken.slice(0, -2)}${refreshToken.endsWith("A") ? "B" : "A"}${refreshToken.slice(-1)}`;
+  const flipped = `${refreshToken.slice(0, -2)}${refreshToken.at(-2) === "A" ? "B" : "A"}${refreshToken.slice(-1)}`;
   const wrong = ["", "x", flipped, `${refreshToken}=`, refreshToken.toUpperCase(), "x".repeat(100_000), "dsr1_\0"];
   for (const token of wrong) expect(await reasonOf(refresh(token))).toBe("REFRESH_TOKEN_INVALID");
   expect((await refresh(refreshToken)).tokens?.accessToken).toBeDefined();
