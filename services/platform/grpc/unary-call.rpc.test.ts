@@ -1,10 +1,11 @@
 import { once } from "node:events";
 import { type ClientHttp2Session, connect, type IncomingHttpHeaders, type OutgoingHttpHeaders } from "node:http2";
 import { gzipSync } from "node:zlib";
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, type HandlerContext } from "@connectrpc/connect";
 import { expect, test } from "vitest";
+import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { createTestGrpcClient, failureOf } from "#platform/testing/grpc-client.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
@@ -13,8 +14,9 @@ import { startTestService } from "#platform/testing/test-service.ts";
 const echo = implementPartly(TestProtocol, { unary: (request) => request });
 
 /** A bare HTTP/2 client of the node edge, which sends what no library would. */
-async function startEdge(service = echo) {
-  const running = await startTestService({ edgeServices: [service], edge: { limits: { maxMessageBytes: 1_000 } } });
+async function startEdge(service = echo, admit: () => void | Promise<void> = () => {}) {
+  const edge = { admit, limits: { maxMessageBytes: 1_000 } };
+  const running = await startTestService({ edgeServices: [service], edge });
   const node = await running.ca.node();
   const tls = { ca: running.ca.certificate, cert: node.certificate, key: node.privateKey };
   const session = connect(`https://localhost:${running.edgeAddress.split(":")[1]}`, tls);
@@ -47,7 +49,10 @@ async function answerOf(stream: ReturnType<typeof open>): Promise<{ headers: Inc
 }
 
 function frameOf(value: string, flag = 0, pack = (bytes: Uint8Array): Uint8Array => bytes): Buffer {
-  const message = pack(toBinary(StringValueSchema, { $typeName: "google.protobuf.StringValue", value }));
+  return framed(pack(toBinary(StringValueSchema, { $typeName: "google.protobuf.StringValue", value })), flag);
+}
+
+function framed(message: Uint8Array, flag = 0): Buffer {
   const head = Buffer.from([flag, 0, 0, 0, 0]);
   head.writeUInt32BE(message.length, 1);
   return Buffer.concat([head, message]);
@@ -119,6 +124,43 @@ test.for(["99999999H", "99999999S", "2147484S"])(
     expect(valueIn((await answer).body)).toBe("in time");
   },
 );
+
+test("a call that is taken back before it is complete does not reach its handler", async () => {
+  const reached: string[] = [];
+  const remembering = implementPartly(TestProtocol, {
+    unary: (request) => {
+      reached.push(request.value);
+      return request;
+    },
+  });
+  await using edge = await startEdge(remembering);
+  const stream = open(edge.session);
+  stream.write(frameOf("taken back"));
+  await new Promise((resolve) => edge.session.ping(resolve));
+  // Without an end of the request before the reset, which `close` would send.
+  stream.destroy();
+  await answerOf(open(edge.session).end(frameOf("next")));
+  expect(reached).toEqual(["next"]);
+});
+
+test("a call that is admitted after its deadline keeps its request and its headers", async () => {
+  const { parent, name, input } = NodeService.method.heartbeat;
+  const admitted = Promise.withResolvers<void>();
+  const reached = Promise.withResolvers<readonly unknown[]>();
+  const remembering = implementPartly(NodeService, {
+    heartbeat: ({ sequence }, context) => {
+      reached.resolve([sequence, context.requestHeader.get("asked")]);
+      return {};
+    },
+  });
+  await using edge = await startEdge(remembering, () => admitted.promise);
+  const headers = { ":path": `/${parent.typeName}/${name}`, "grpc-timeout": "50m", asked: "yes" };
+  const stream = open(edge.session, headers).end(framed(toBinary(input, create(input, { sequence: 7n }))));
+  const answer = await answerOf(stream);
+  expect(answer.headers["grpc-status"]).toBe(String(Code.DeadlineExceeded));
+  admitted.resolve();
+  expect(await reached.promise).toEqual([7n, "yes"]);
+});
 
 test.for([
   { what: "the client's reset", end: (stream: ReturnType<typeof open>) => stream.close(8) },

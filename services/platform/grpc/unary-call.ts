@@ -86,7 +86,8 @@ class UnaryCall implements RequestCall {
     this.#stream.on("end", () => {
       const request = this.#isAnswered ? undefined : message.end();
       message.release();
-      if (request === undefined || this.cancelled) return;
+      // A stream that was reset ends too: what the client took back is not done.
+      if (request === undefined || this.#stream.closed) return;
       if (request instanceof GrpcStatus) return this.refuse(request);
       this.request = request;
       handler(this, this.answer);
@@ -117,35 +118,37 @@ class UnaryCall implements RequestCall {
 
   /** Answers before the request has ended, or before its handler has: what still comes of it is thrown away. */
   refuse(status: GrpcStatus): void {
-    this.answer(status);
+    this.#send(status);
     // In the same turn the reset would overtake the answer.
     setImmediate(() => this.#stream.close(constants.NGHTTP2_NO_ERROR));
   }
 
   readonly answer: Answer = (status, response, trailers) => {
+    this.#send(status, response, trailers);
+    // Only now, and not at the deadline: a handler that goes on reads them. One stream in five outlives two young garbage
+    // collections; what hangs from it need not.
+    this.request = noBytes;
+    this.#headers = noHeaders;
+    this.#onCancelled = undefined;
+  };
+
+  #send(status: GrpcStatus | null, response?: Uint8Array, trailers?: Metadata): void {
     const stream = this.#stream;
     clearTimeout(this.#timer);
     if (this.#isAnswered || stream.destroyed || stream.closed) return;
     if (status !== null || response === undefined) {
       stream.respond(statusHeaders(status ?? new GrpcStatus(Code.Internal, "no response")), { endStream: true });
-      return this.#answered();
+      this.#isAnswered = true;
+      return;
     }
     const metadata = this.#responseMetadata?.toHttp2Headers();
     stream.respond(metadata === undefined ? RESPONSE_HEADERS : { ...RESPONSE_HEADERS, ...metadata }, UNTIL_TRAILERS);
-    this.#answered();
+    // Not before: headers that HTTP/2 forbids throw, and are answered with a status instead.
+    this.#isAnswered = true;
     stream.once("wantTrailers", () =>
       stream.sendTrailers(trailers === undefined ? OK_TRAILERS : { ...OK_TRAILERS, ...trailers.toHttp2Headers() }),
     );
     stream.end(frameOf(response));
-  };
-
-  /** Only now: headers that HTTP/2 forbids throw, and are answered with a status instead. */
-  #answered(): void {
-    this.#isAnswered = true;
-    // One stream in five outlives two young garbage collections; what hangs from it need not.
-    this.request = noBytes;
-    this.#headers = noHeaders;
-    this.#onCancelled = undefined;
   }
 
   #expire(): void {
