@@ -129,7 +129,7 @@ test("when one of several schemas does not verify, or the restore is ended, all 
   expect([await countEvents("auth"), await countEvents("user_quota")]).toEqual(before);
   writeFileSync(manifestFile, text);
   const signal = AbortSignal.abort(new Error("ended by SIGINT"));
-  await expect(restoreSchemas({ ...options, signal })).rejects.toThrow();
+  await expect(restoreSchemas({ ...options, signal })).rejects.toThrow("ended by SIGINT");
   expect([await countEvents("auth"), await countEvents("user_quota")]).toEqual(before);
 });
 

@@ -43,8 +43,9 @@ const planNode: z.ZodType<PlanNode> = z.lazy(() =>
 const planRow = z.object({ "QUERY PLAN": z.array(z.object({ Plan: planNode })) });
 
 /**
- * What the application roles and the logins that took their places ran, from pg_stat_statements, each with its generic plan. Sequential scans are priced out,
- * because on small tables the planner prefers them: one that remains has no index that could serve it.
+ * What the application roles and the logins that took their places ran, from pg_stat_statements, each with its generic
+ * plan. Sequential scans are priced out, because on small tables the planner prefers them: one that remains has no index
+ * that could serve it.
  *
  * Needs a login that may read all statements.
  */

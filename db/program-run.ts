@@ -27,7 +27,7 @@ export function programEnvironment(url: string): NodeJS.ProcessEnv {
 /**
  * Runs one of PostgreSQL's programs with `--verbose` and reports its lines.
  *
- * @throws Error with the program's last lines when it fails.
+ * @throws Error with the program's last lines when it fails, or the signal's reason once the program has ended for it.
  */
 export async function runProgram(
   file: string,
@@ -36,7 +36,11 @@ export async function runProgram(
   onLine: (line: string) => void,
   signal?: AbortSignal,
 ): Promise<void> {
-  const child = spawn(file, parameters, { env, stdio: ["ignore", "ignore", "pipe"], ...(signal && { signal }) });
+  const child = spawn(file, parameters, { env, stdio: ["ignore", "ignore", "pipe"] });
+  // Not given to spawn, which reports the abort while the program still runs and may still commit.
+  const stop = () => void child.kill();
+  signal?.addEventListener("abort", stop);
+  if (signal?.aborted) stop();
   const last: string[] = [];
   const reader = createInterface({ input: child.stderr });
   reader.on("line", (line) => {
@@ -47,6 +51,7 @@ export async function runProgram(
   const code = await new Promise<number | null>((resolve, reject) => {
     child.once("error", reject);
     child.once("close", resolve);
-  });
+  }).finally(() => signal?.removeEventListener("abort", stop));
+  signal?.throwIfAborted();
   if (code !== 0) throw new Error(`${file} ended with ${code}:\n${last.join("\n")}`);
 }
