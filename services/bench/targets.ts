@@ -212,6 +212,12 @@ export const targets = {
   hostileLatency: {
     benchmark: "hostile",
     what: "honest clients' p99 while attacked",
+    baseline: "p99 beside a spinner of the attackers' processor time",
+    ...atMost(3, "×"),
+  },
+  hostileShared: {
+    benchmark: "hostile",
+    what: "the same, what sharing the processors costs included",
     baseline: "p99 without attack",
     ...atMost(3, "×"),
   },
