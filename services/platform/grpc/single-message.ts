@@ -6,6 +6,12 @@ import { GrpcStatus } from "./status.ts";
 /** The flag of compression and the length, before each message of gRPC. */
 export const PREFIX_BYTES = 5;
 
+/**
+ * Joined beyond this: a piece of one byte takes up to a kilobyte of memory, of which the budget would count one byte. A
+ * megabyte in whole frames stays below.
+ */
+const MOST_PIECES = 128;
+
 export interface SingleMessageLimits {
   readonly maxMessageBytes: number;
   readonly budget: RequestBudget;
@@ -34,7 +40,7 @@ export class SingleMessage {
     // A prefix in pieces is put together, so that the first chunk holds all of it.
     else if (this.#first.length < PREFIX_BYTES) this.#first = Buffer.concat([this.#first, chunk]);
     else if (this.#rest === undefined) this.#rest = [chunk];
-    else this.#rest.push(chunk);
+    else if (this.#rest.push(chunk) > MOST_PIECES) this.#rest = [Buffer.concat(this.#rest)];
     if (this.#length > SMALL_BYTES) this.#held ??= budget.begin(this.#stream);
     if (this.#held?.grow(this.#length) === false) return budget.refusal();
     if (this.#length < PREFIX_BYTES) return undefined;
