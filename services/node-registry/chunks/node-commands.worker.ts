@@ -1,4 +1,5 @@
 import type { Deps } from "../deps.ts";
+import { type LoadedDeletions, nextToLoad } from "./deletion-turns.ts";
 import { readDeletionsOfNodes } from "./deletions.store.ts";
 import { readDigests, writeDigestDifferences } from "./holdings.store.ts";
 import type { NodeCommands } from "./node-commands.ts";
@@ -41,12 +42,6 @@ export async function compareDigests(deps: CommandDeps): Promise<void> {
   await writeDigestDifferences(deps.pool, { differing, agreeing, now });
 }
 
-// The same number may stand for other hashes: as many may have come as were confirmed, here or at another process.
-const REREAD_MS = 30_000;
-
-/** Pending deletions by node: how many there were when their hashes were last read, and when that was. */
-export type LoadedDeletions = Map<bigint, { readonly pending: number; readonly atMs: number }>;
-
 /**
  * Reads the hashes to delete of nodes whose number of pending deletions has changed, and from time to time those of the
  * others, a portion of the nodes a round.
@@ -70,21 +65,16 @@ export async function loadDeletions(
     if (nodeId !== undefined) deps.commands.setDeletions(nodeId, []);
   }
   const nowMs = deps.clock.monotonicMs();
-  const changed = [...heard]
-    .filter(([rowId, { pending }]) => {
-      const before = loaded.get(rowId);
-      return before?.pending !== pending || nowMs - before.atMs >= REREAD_MS;
-    })
-    .slice(0, MAX_NODES_PER_ROUND);
-  if (changed.length === 0) return;
+  const due = nextToLoad(heard, loaded, nowMs, MAX_NODES_PER_ROUND);
+  if (due.length === 0) return;
   const portion = Math.max(16, Math.min(MAX_HASHES_PER_COMMAND, Math.floor(MAX_HASHES_KEPT / heard.size)));
   const pairs = await readDeletionsOfNodes(
     deps.pool,
-    changed.map(([rowId]) => rowId),
+    due.map(([rowId]) => rowId),
     portion,
   );
   const hashes = Map.groupBy(pairs, (pair) => pair.nodeRowId);
-  for (const [rowId, { nodeId, pending }] of changed) {
+  for (const [rowId, { nodeId, pending }] of due) {
     loaded.set(rowId, { pending, atMs: nowMs });
     deps.commands.setDeletions(
       nodeId,

@@ -9,8 +9,9 @@ import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newChunks, newHash, type TestNode } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
 import { bucketOf, digestOf, digestToBytes } from "./chunk-digest.ts";
+import type { LoadedDeletions } from "./deletion-turns.ts";
 import { readBusyNodes } from "./holdings.store.ts";
-import { compareDigests, type LoadedDeletions, loadDeletions } from "./node-commands.worker.ts";
+import { compareDigests, loadDeletions } from "./node-commands.worker.ts";
 
 async function stored(f: ChunkFixture, count: number, replicas = 2) {
   const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(count), replicas };
