@@ -89,7 +89,7 @@ test("a false root costs honest nodes nothing, and is not believed again", async
   expect(await evidenceOf(fixture.chunks.pool, holder.rowId)).toEqual([]);
 });
 
-test("a chunk that is too large to be sent counts against a node only where another one has proved the root", async () => {
+test("a chunk that is too large to be sent counts against a node only where its root was proved", async () => {
   await using fixture = await createProofFixture();
   const { pool } = fixture.chunks;
   await fixture.addNodes(3);

@@ -85,7 +85,7 @@ test("a false root of the client's never costs an honest node anything", () => {
   expect(consequenceOf({ kind: "proved" }, { ...small, isRetry: true, isWholeChunk: true })).toEqual({
     kind: "verified",
   });
-  // Too large to be sent: only where another node has proved the root it is the node that is wrong.
+  // Too large to be sent: only where the root was proved once it is the node that is wrong.
   expect(retryAsksForWhole("invalid", large.sizeBytes)).toBe(false);
   expect(consequenceOf(wrong, { ...large, isRetry: true })).toEqual({ kind: "undecided" });
   expect(consequenceOf(wrong, { ...large, isRetry: true, isRootWitnessed: true })).toEqual({
@@ -94,4 +94,5 @@ test("a false root of the client's never costs an honest node anything", () => {
   });
   // A leaf asked for again after a miss is the first wrong answer, not the second.
   expect(consequenceOf(wrong, { ...small, isRetry: true })).toEqual({ kind: "ask_again" });
+  expect(consequenceOf(wrong, { ...small, isRetry: true, isRootWitnessed: true })).toEqual({ kind: "ask_again" });
 });

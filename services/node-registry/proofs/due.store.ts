@@ -164,7 +164,7 @@ export async function lookUpByIndex(tx: Transaction): Promise<void> {
     select set_config('enable_hashjoin', 'off', true) as hash, set_config('enable_mergejoin', 'off', true) as merge`);
 }
 
-/** Of the replicas, those whose chunk another node has proved. */
+/** Of the replicas, those whose chunk some node has proved, be it the same one. */
 export async function findWitnessed(db: Connection, pairs: readonly Pair[]): Promise<readonly Pair[]> {
   if (pairs.length === 0) return [];
   const rows = await db.any(sql.type(z.strictObject({ node_id: zInt8, chunk_hash: zHash }))`
@@ -172,7 +172,7 @@ export async function findWitnessed(db: Connection, pairs: readonly Pair[]): Pro
     from unnest(${hashesOf(pairs)}, ${nodesOf(pairs)}) as asked (chunk_hash, node_id)
     where exists (
       select from node_registry.chunk_storage s
-      where s.chunk_hash = asked.chunk_hash and s.node_id <> asked.node_id and s.verified_at is not null)`);
+      where s.chunk_hash = asked.chunk_hash and s.verified_at is not null)`);
   return rows.map((row) => ({ nodeRowId: row.node_id, chunkHash: row.chunk_hash }));
 }
 
