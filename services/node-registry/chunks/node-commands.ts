@@ -1,11 +1,12 @@
 import { hash, randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { type NodeCommand, NodeCommandSchema } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
-import { toTimestamp } from "#platform/rpc/time.ts";
+import { fromTimestamp, toTimestamp } from "#platform/rpc/time.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { digestFromBytes } from "./chunk-digest.ts";
 
 const COMMAND_LIFE = Temporal.Duration.from({ minutes: 10 });
+const RENEW_MS = COMMAND_LIFE.total("milliseconds") / 2;
 // An equal digest is compared again after this, because the registry's own sum may have changed since.
 const RECHECK_MS = 600_000;
 // A node that has just reported gets time to act on the answer before it is asked again.
@@ -65,8 +66,10 @@ export function createNodeCommands(clock: Clock): NodeCommands {
       const node = nodes.get(nodeId);
       if (node === undefined) return NONE;
       const isQuiet = clock.monotonicMs() - node.reportedAtMs < QUIET_AFTER_REPORT_MS;
-      const { deletion, report } = node;
-      if (deletion === undefined && (report === undefined || isQuiet)) return NONE;
+      if (node.deletion === undefined && (node.report === undefined || isQuiet)) return NONE;
+      const deletion = renewed(node.deletion, clock);
+      const report = renewed(node.report, clock);
+      Object.assign(node, { deletion, report });
       return [deletion, isQuiet ? undefined : report].filter((command) => command !== undefined).slice(0, limit);
     },
     takeWaiting: (limit) => takeWaiting(nodes, limit),
@@ -164,6 +167,14 @@ type Work =
 
 function newCommand(commandId: string, clock: Clock, command: Work): NodeCommand {
   return create(NodeCommandSchema, { commandId, deadline: toTimestamp(clock.now().add(COMMAND_LIFE)), command });
+}
+
+/** The same command with its deadline ahead: we wait for as long as we repeat it, and a node may skip what is overdue. */
+function renewed(command: NodeCommand | undefined, clock: Clock): NodeCommand | undefined {
+  if (command?.deadline === undefined) return command;
+  const now = clock.now();
+  const aheadMs = fromTimestamp(command.deadline).epochMilliseconds - now.epochMilliseconds;
+  return aheadMs >= RENEW_MS ? command : { ...command, deadline: toTimestamp(now.add(COMMAND_LIFE)) };
 }
 
 /** A UUID (version 8, RFC 9562) that the content determines. */
