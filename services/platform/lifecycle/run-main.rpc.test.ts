@@ -4,6 +4,7 @@ import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
 import { z } from "zod";
+import { createTestDatabase } from "#platform/testing/test-database.ts";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
 
 // How long a condition may take to come true on a busy machine.
@@ -18,8 +19,8 @@ interface Main extends Disposable {
   readonly exited: Promise<{ code: number | null; signal: string | null }>;
 }
 
-function start(mode = "serve"): Main {
-  const child = fork(file, [mode], { stdio: ["ignore", "pipe", "pipe", "ipc"] });
+function start(mode = "serve", env: NodeJS.ProcessEnv = {}): Main {
+  const child = fork(file, [mode], { stdio: ["ignore", "pipe", "pipe", "ipc"], env: { ...process.env, ...env } });
   let output = "";
   const streams = [child.stdout, child.stderr].filter((stream) => stream !== null);
   for (const stream of streams) stream.on("data", (chunk) => (output += chunk));
@@ -90,6 +91,14 @@ test("a start that fails says why", async () => {
   using main = start("fail");
   expect((await main.exited).code).toBe(1);
   expect(main.output()).toContain("no configuration");
+});
+
+test("a start that loses its database on the way begins anew", async () => {
+  await using db = await createTestDatabase();
+  using main = start("lose", { DATABASE_URL: db.url("auth_app") });
+  const { client } = await ready(main);
+  expect(main.output()).toContain("the database went away during the start");
+  expect((await client.unary({ value: "0" })).value).toBe("0");
 });
 
 test("a signal during the start ends it", async () => {

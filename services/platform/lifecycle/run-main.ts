@@ -1,7 +1,9 @@
 import { enableCompileCache } from "node:module";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { armFailpoints } from "#platform/failpoints/failpoints.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
+import { DatabaseSetupError, errorCodeOf, isDatabaseDown } from "#platform/postgres/errors.ts";
 import type { ServiceAddresses } from "./serve-service.ts";
 
 /** What a service's start function gives: disposing it is the whole clean stop. */
@@ -12,6 +14,7 @@ export interface RunningMain extends AsyncDisposable {
 const STOP_DEADLINE_MS = 25_000;
 // Long enough for sockets that are closing, short enough for whoever waits for the process.
 const LINGER_MS = 2_000;
+const RESTART_MS = 1_000;
 // Beside the packages, so that who can write it could change the code itself; where nobody can, there is no cache.
 const COMPILE_CACHE = join(import.meta.dirname, "../../../node_modules/.cache/node-compile");
 const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
@@ -40,7 +43,7 @@ export async function runMain(
   let running: RunningMain;
   try {
     armFailpoints(process.env);
-    running = await start(stopping.signal);
+    running = await startThroughOutages(start, stopping.signal, log);
   } catch (error) {
     if (stopping.signal.aborted) log.info("stopped while starting");
     else log.fatal({ err: error }, `${name} cannot start`);
@@ -52,6 +55,31 @@ export async function runMain(
   await stopRequested;
   await stopWithinDeadline(log, running, stopDeadlineMs);
   leave(log);
+}
+
+/**
+ * A start begins by waiting for the database. One that it loses later, between two of its statements, is waited for in
+ * the same way, since what has failed to start has left nothing behind.
+ */
+async function startThroughOutages(
+  start: (signal: AbortSignal) => Promise<RunningMain>,
+  signal: AbortSignal,
+  log: Logger,
+): Promise<RunningMain> {
+  for (;;) {
+    try {
+      return await start(signal);
+    } catch (error) {
+      if (signal.aborted || !isLostDatabase(error)) throw error;
+      log.warn({ err: error }, "the database went away during the start, starting again");
+    }
+    await delay(RESTART_MS, undefined, { signal });
+  }
+}
+
+/** Not what waiting does not mend: a wrong setting of the database, a file that is not there. */
+function isLostDatabase(error: unknown): boolean {
+  return isDatabaseDown(error) && !(error instanceof DatabaseSetupError) && errorCodeOf(error) !== "ENOENT";
 }
 
 function listenForStop(log: Logger, stopping: AbortController): Promise<void> {

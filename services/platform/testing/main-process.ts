@@ -3,11 +3,14 @@ import { type RunningMain, runMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
+import { openPool } from "#platform/postgres/pool.ts";
+import { sql, zVoid } from "#platform/postgres/sql.ts";
 import { implementPartly } from "./implement-partly.ts";
 import { createTestIssuer } from "./test-issuer.ts";
 import { TestProtocol } from "./test-protocol.ts";
 
 const mode = process.argv[2];
+let starts = 0;
 
 /** A service process for tests of the process's life; arguments and requests say what goes wrong. */
 await runMain("test-main", start, mode === "stuck" ? 300 : undefined);
@@ -15,6 +18,8 @@ await runMain("test-main", start, mode === "stuck" ? 300 : undefined);
 async function start(signal: AbortSignal): Promise<RunningMain> {
   if (mode === "fail") throw new Error("no configuration");
   process.stdout.write("starting\n");
+  starts += 1;
+  if (mode === "lose" && starts === 1) await loseDatabase(signal);
   if (mode === "hang") await delay(60_000, undefined, { signal });
   const { verifier } = await createTestIssuer();
   const service = implementPartly(TestProtocol, {
@@ -36,4 +41,16 @@ async function start(signal: AbortSignal): Promise<RunningMain> {
   });
   if (mode !== "stuck") return running;
   return { addresses: running.addresses, [Symbol.asyncDispose]: () => delay(60_000) };
+}
+
+/** Ends its own connection in the middle of a start. */
+async function loseDatabase(signal: AbortSignal): Promise<void> {
+  const log = createLogger("test-main", "info");
+  const metrics = createMetrics("test-main");
+  const pool = await openPool({ url: process.env.DATABASE_URL ?? "", schema: "auth", log, metrics, signal });
+  try {
+    await pool.query(sql.type(zVoid)`select pg_terminate_backend(pg_backend_pid())`);
+  } finally {
+    await pool.end();
+  }
 }
