@@ -48,13 +48,17 @@ export async function openSecrets(home: Home, names: { clients: string[]; nats: 
   return secrets;
 }
 
-/** Writes JSON that only its owner reads, by rename: a reader sees the old content or the new, never half of it. */
+/**
+ * Writes JSON that only its owner reads, by rename: a reader sees the old content or the new,
+ * never half of it, also after a power cut.
+ */
 export async function writePrivately(path: string, content: unknown): Promise<void> {
   const draft = `${path}.${process.pid}.tmp`;
-  await writeFile(draft, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600 });
+  await writeFile(draft, `${JSON.stringify(content, null, 2)}\n`, { mode: 0o600, flush: true });
   await rename(draft, path);
 }
 
+/** Undefined where the file is not there. What is wrong in it is not told: errors of the parser quote secrets. */
 export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T | undefined> {
   let text: string;
   try {
@@ -63,7 +67,13 @@ export async function readJson<T>(path: string, schema: z.ZodType<T>): Promise<T
     if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
     throw error;
   }
-  return schema.parse(JSON.parse(text));
+  try {
+    return schema.parse(JSON.parse(text));
+  } catch {
+    throw new Error(
+      `${path} is damaged: restore it, or remove it (the data of a home folder are lost without its secrets.json)`,
+    );
+  }
 }
 
 const processListSchema = z.array(recordedProcess);
