@@ -37,8 +37,8 @@ import { residentBytesOf } from "./registry-kit.ts";
 
 const CALLS_PER_SECOND = 50;
 const rounds = isShort ? 2 : 3;
-const secondsPerPhase = isShort ? 6 : 10;
-const attackedSeconds = isShort ? 12 : 24;
+const secondsPerPhase = isShort ? 6 : 8;
+const attackedSeconds = isShort ? 12 : 18;
 const idleConnections = isShort ? 1_000 : 10_000;
 
 const honestMethods: readonly DescMethod[] = [

@@ -126,6 +126,7 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
     "grpc-node.max_session_memory": limits.maxSessionMemoryMb,
     "grpc.enable_channelz": 0,
   });
+  limitResets(grpc, limits.maxConcurrentStreams);
   const unaries = new Map<string, UnaryHandler>();
   for (const policed of options.services) {
     const added = addToGrpcServer(grpc, policed, {
@@ -139,6 +140,17 @@ function createGrpcServer(options: NodeEdgeOptions, limits: EdgeLimits, connecti
     for (const [path, handler] of added) unaries.set(path, handler);
   }
   return { grpc, unaries };
+}
+
+/**
+ * Against rapid reset: a node may give up all its streams at once, and the next ones too; more, and its session ends in
+ * the middle of the packet. Node allows 1,000, which are 50 ms of everybody's time. grpc-js passes no such option on, but
+ * keeps those of its HTTP/2 servers in this object.
+ */
+function limitResets(grpc: Server, maxConcurrentStreams: number): void {
+  const options: unknown = Reflect.get(grpc, "commonServerOptions");
+  if (typeof options !== "object" || options === null) throw new Error("grpc-js keeps its options elsewhere");
+  Object.assign(options, { streamResetBurst: 2 * maxConcurrentStreams, streamResetRate: maxConcurrentStreams });
 }
 
 /** Unary calls are served here; streams, and calls that want something rare, by grpc-js. */

@@ -132,6 +132,23 @@ describe("bodies of the Connect protocol", () => {
     session.destroy();
   });
 
+  test("bodies from one address that are too large together are refused, and a large one beside them is served", async () => {
+    await using small = await startTestService({ services: [echo], httpLimits: { maxBodyBytesPerAddress: 8 * MIB } });
+    const sessions = [1, 2].map(() => connectHttp2(small.url).on("error", () => {}));
+    const statuses = new Set<unknown>();
+    for (let index = 0; index < 12; index += 1) {
+      const headers = { ":method": "POST", ":path": path, "content-type": "application/proto" };
+      const stream = sessions[index % 2]?.request(headers);
+      stream?.on("error", () => {}).on("response", (answer) => statuses.add(answer[":status"]));
+      stream?.write(Buffer.alloc(2 * MIB));
+    }
+    await expect.poll(() => [...statuses], PATIENCE).toEqual([429]);
+    const body = JSON.stringify({ username: "x".repeat(MIB / 2) });
+    const honest = await fetch(small.url + path, { method: "POST", body, headers: jsonHeaders });
+    expect(honest.status).toBe(200);
+    for (const session of sessions) session.destroy();
+  });
+
   test("an unknown compression and a content type that is none of ours are refused", async () => {
     expect(await post("{}", { "content-encoding": "snappy" })).toMatchObject({ code: "unimplemented" });
     expect(await post("a=b", { "content-type": "application/x-www-form-urlencoded" })).toMatchObject({ status: 415 });
@@ -195,6 +212,13 @@ describe("raw HTTP/1", () => {
   test("a request that comes byte by byte is served, also one that begins like HTTP/2", async () => {
     expect(await exchange([goodRequest.slice(0, 1), goodRequest.slice(1)])).toMatch(/^HTTP\/1\.1 200/);
     expect(await exchange(["P", "RI"], impatient)).toBe("");
+  });
+
+  test("a body in chunks of one byte is served when it is short, and by the thousand ends the connection", async () => {
+    const head = `POST ${path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n`;
+    const chunked = (body: string) => [...body].map((byte) => `1\r\n${byte}\r\n`).join("");
+    expect(await exchange([`${head}${chunked(`{${" ".repeat(900)}}`)}0\r\n\r\n`])).toMatch(/^HTTP\/1\.1 200/);
+    expect(await exchange([head + chunked(" ".repeat(5_000))])).toBe("");
   });
 
   test("a socket that says nothing, or not all of its headers, is cut", async () => {

@@ -1,5 +1,6 @@
 import { toConnectError } from "#platform/rpc/details.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
+import { createStartQueue } from "./start-queue.ts";
 
 const RETRY_AFTER_MS = 1_000;
 // A look at every body would itself be work that a client asks for with one byte.
@@ -9,33 +10,65 @@ const CANDIDATES = 64;
 const CHUNK_BYTES = 1_024;
 
 // No transport of an honest client makes pieces of a few bytes by the thousand: each costs as much as a full one.
-const MANY_CHUNKS = 1_000;
-const TINY_CHUNK_BYTES = 64;
+export const MANY_CHUNKS = 1_000;
+export const TINY_CHUNK_BYTES = 64;
 
-/** Counts the bytes of one body as they come, and gives them on. */
-export type BodyBudget = (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>;
+/** Counts the bytes of one body as they come, and gives them on. `address` is where the request comes from. */
+export type BodyBudget = (body: AsyncIterable<Uint8Array>, address: string) => AsyncIterable<Uint8Array>;
+
+export interface BodyLimits {
+  readonly maxBytes: number;
+  readonly maxBytesPerAddress: number;
+}
+
+/** Ends a broken request when its turn comes, one address after the other. */
+type Break = (address: Held, end: () => void) => void;
+
+/** What is held together, by everybody or by one address. */
+interface Held {
+  readonly open: Set<CountedBody>;
+  bytes: number;
+}
 
 /**
  * Bounds the memory that requests under way take together, over all connections: the limit of one message times the
- * number of streams and connections would be more than any machine has. Where the sum passes `maxBytes`, the largest of
- * the oldest bodies is refused with RESOURCE_EXHAUSTED, and not the one that came last: who sends slowly holds memory
- * for long, and an honest request is small and soon complete.
+ * number of streams and connections would be more than any machine has. Where the sum passes a limit, the largest of
+ * the oldest bodies that count towards it is refused with RESOURCE_EXHAUSTED, and not the one that came last: who sends
+ * slowly holds memory for long, and an honest request is small and soon complete, also behind the address of an attacker.
  */
-export function createBodyBudget(maxBytes: number): BodyBudget {
-  const open = new Set<CountedBody>();
-  let total = 0;
-  const add = (own: CountedBody, bytes: number) => {
-    total += bytes;
-    own.bytes += bytes;
-    if (total > maxBytes) largestOf(own, open).refuse();
-  };
-  const release = (own: CountedBody) => {
-    if (open.delete(own)) total -= own.bytes;
-  };
-  return (body) => ({
+export function createBodyBudget({ maxBytes, maxBytesPerAddress }: BodyLimits): BodyBudget {
+  const all: Held = { open: new Set(), bytes: 0 };
+  const byAddress = new Map<string, Held>();
+  // A client that leaves breaks off all its requests at once, and the end of a call costs as much as its start: 320 of
+  // them took 300 ms in one turn.
+  const queue = createStartQueue();
+  const breakOff: Break = (address, end) =>
+    queue(address, () => {
+      end();
+      return true;
+    });
+  return (body, address) => ({
     [Symbol.asyncIterator]: () => {
-      const counted = new CountedBody(body[Symbol.asyncIterator](), add, release);
-      open.add(counted);
+      const ofAddress = byAddress.get(address) ?? { open: new Set(), bytes: 0 };
+      byAddress.set(address, ofAddress);
+      const add = (own: CountedBody, bytes: number) => {
+        own.bytes += bytes;
+        for (const held of [ofAddress, all]) held.bytes += bytes;
+        if (ofAddress.bytes > maxBytesPerAddress) largestOf(own, ofAddress.open).refuse();
+        if (all.bytes > maxBytes) largestOf(own, all.open).refuse();
+      };
+      const release = (own: CountedBody) => {
+        if (!all.open.delete(own)) return;
+        ofAddress.open.delete(own);
+        for (const held of [ofAddress, all]) held.bytes -= own.bytes;
+        if (ofAddress.open.size === 0) byAddress.delete(address);
+      };
+      const counted = new CountedBody(body[Symbol.asyncIterator](), {
+        add,
+        release,
+        breakOff: (end) => breakOff(ofAddress, end),
+      });
+      for (const held of [ofAddress, all]) held.open.add(counted);
       return counted;
     },
   });
@@ -45,34 +78,34 @@ function largestOf(newest: CountedBody, open: ReadonlySet<CountedBody>): Counted
   return [...open.values().take(CANDIDATES)].reduce((a, b) => (b.bytes > a.bytes ? b : a), newest);
 }
 
+interface BudgetOfBody {
+  readonly add: (own: CountedBody, bytes: number) => void;
+  readonly release: (own: CountedBody) => void;
+  readonly breakOff: (end: () => void) => void;
+}
+
 class CountedBody implements AsyncIterator<Uint8Array, undefined> {
   bytes = 0;
   #chunks = 0;
   readonly #inner: AsyncIterator<Uint8Array>;
-  readonly #add: (own: CountedBody, bytes: number) => void;
-  readonly #release: (own: CountedBody) => void;
+  readonly #budget: BudgetOfBody;
   #refusal: Error | undefined;
   #waiting: ((reason: unknown) => void) | undefined;
 
-  constructor(
-    inner: AsyncIterator<Uint8Array>,
-    add: (own: CountedBody, bytes: number) => void,
-    release: (own: CountedBody) => void,
-  ) {
+  constructor(inner: AsyncIterator<Uint8Array>, budget: BudgetOfBody) {
     this.#inner = inner;
-    this.#add = add;
-    this.#release = release;
+    this.#budget = budget;
   }
 
   refuse(message = "too many large requests at once, try again"): void {
     this.#refusal ??= toConnectError(overloaded(message, RETRY_AFTER_MS));
-    this.#release(this);
+    this.#budget.release(this);
     this.#waiting?.(this.#refusal);
   }
 
   #take({ byteLength }: Uint8Array): void {
     this.#chunks += 1;
-    this.#add(this, byteLength + CHUNK_BYTES);
+    this.#budget.add(this, byteLength + CHUNK_BYTES);
     const isTiny = this.bytes < this.#chunks * (CHUNK_BYTES + TINY_CHUNK_BYTES);
     if (this.#chunks <= MANY_CHUNKS || !isTiny) return;
     this.refuse("the request comes in too many tiny pieces");
@@ -86,21 +119,21 @@ class CountedBody implements AsyncIterator<Uint8Array, undefined> {
       this.#waiting = reject;
       this.#inner.next().then(
         (result) => {
-          if (result.done === true) this.#release(this);
+          if (result.done === true) this.#budget.release(this);
           else if (this.#refusal === undefined) this.#take(result.value);
           if (this.#refusal !== undefined) reject(this.#refusal);
           else resolve(result);
         },
         (error: unknown) => {
-          this.#release(this);
-          reject(error);
+          this.#budget.release(this);
+          this.#budget.breakOff(() => reject(error));
         },
       );
     });
   }
 
   async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#release(this);
+    this.#budget.release(this);
     await this.#inner.return?.();
     return { done: true, value: undefined };
   }

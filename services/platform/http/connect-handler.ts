@@ -9,7 +9,7 @@ import {
 import type { Logger } from "#platform/log/logger.ts";
 import { peerKey } from "#platform/rpc/caller.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
-import { type BodyBudget, createBodyBudget } from "./body-budget.ts";
+import { createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
@@ -23,6 +23,7 @@ export interface ConnectHandlerOptions {
   readonly readMaxBytes: number;
   /** For the bodies of all requests that are being read, together. */
   readonly maxBodyBytes: number;
+  readonly maxBodyBytesPerAddress: number;
   readonly log: Logger;
   /** For paths that are no RPC. */
   readonly fallback: NodeHandler;
@@ -55,7 +56,10 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     const limits = { readMaxBytes: policed.readMaxBytes ?? options.readMaxBytes };
     for (const spec of Object.values(policed.spec.methods)) addRpc(router, spec, limits);
   }
-  const withinBudget = createBodyBudget(options.maxBodyBytes);
+  const withinBudget = createBodyBudget({
+    maxBytes: options.maxBodyBytes,
+    maxBytesPerAddress: options.maxBodyBytesPerAddress,
+  });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response) => {
     const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
@@ -64,7 +68,9 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
     forgetLength(universal.header, policedByName.get(handler.service.typeName)?.readMaxBytes ?? options.readMaxBytes);
     // A stream of requests lasts as long as its client likes; its messages are bounded one by one.
-    const body = isOpenEnded(handler.method) ? universal.body : budgeted(universal.body, withinBudget);
+    const body = isOpenEnded(handler.method)
+      ? universal.body
+      : budgeted(universal.body, (bytes) => withinBudget(bytes, peerOf(request, trustedProxyCount).host));
     serveCall(handler, { ...universal, body, contextValues }, policedByName.get(handler.service.typeName))
       .then((answer) => universalResponseToNodeResponse(answer, response))
       // The client is gone; the call itself has been logged by its policy.
@@ -81,7 +87,10 @@ function forgetLength(header: Headers, readMaxBytes: number): void {
   if (Number(header.get("content-length")) <= readMaxBytes) header.delete("content-length");
 }
 
-function budgeted(body: UniversalServerRequest["body"], within: BodyBudget): UniversalServerRequest["body"] {
+function budgeted(
+  body: UniversalServerRequest["body"],
+  within: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>,
+): UniversalServerRequest["body"] {
   return typeof body === "object" && body !== null && Symbol.asyncIterator in body ? within(body) : body;
 }
 

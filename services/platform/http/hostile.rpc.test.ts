@@ -140,6 +140,15 @@ const unaryHeaders = {
   te: "trailers",
 };
 
+async function giveUp(session: ClientHttp2Session, requests: number): Promise<void> {
+  for (let i = 0; i < requests && !session.destroyed; i++) {
+    const stream = session.request(unaryHeaders);
+    stream.on("error", () => {});
+    stream.close(constants.NGHTTP2_CANCEL);
+    if (i % 50 === 49) await new Promise((resolve) => setImmediate(resolve));
+  }
+}
+
 describe("hostile peers do not stop the service:", () => {
   test("random bytes, before and after an HTTP/2 preface", async () => {
     for (let i = 0; i < 30; i++) {
@@ -154,16 +163,24 @@ describe("hostile peers do not stop the service:", () => {
   test("rapid reset ends the session that does it", async () => {
     for (const session of await openSessions()) {
       const closed = once(session, "close").catch(() => {});
-      for (let i = 0; i < 20_000 && !session.destroyed; i++) {
-        const stream = session.request(unaryHeaders);
-        stream.on("error", () => {});
-        stream.close(constants.NGHTTP2_CANCEL);
-        if (i % 200 === 199) await new Promise((resolve) => setImmediate(resolve));
-      }
+      await giveUp(session, 20_000);
       await closed;
     }
     await expectService();
   }, 120_000);
+
+  test("who gives up all its streams, and the next ones too, is served on; more ends the session on both ports", async () => {
+    for (const session of await openSessions()) {
+      const closed = once(session, "close").catch(() => {}); // with the error that ends it
+      await giveUp(session, 150);
+      await new Promise<void>((resolve, reject) => session.ping((error) => (error ? reject(error) : resolve())));
+      // Node's own limit is 1,000 at once.
+      await giveUp(session, 600);
+      await closed;
+      await expect.poll(() => session.destroyed, { timeout: 20_000 }).toBe(true);
+    }
+    await expectService();
+  }, 60_000);
 
   test("pings and settings without end", async () => {
     const ping = Buffer.concat([Buffer.from([0, 0, 8, 6, 0, 0, 0, 0, 0]), Buffer.alloc(8)]);

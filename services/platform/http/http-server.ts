@@ -11,6 +11,7 @@ import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
 import { guardSessions } from "./session-guard.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
 import { startInTurns } from "./start-queue.ts";
+import { cutTinyPieces } from "./tiny-pieces.ts";
 
 export interface HttpServerOptions {
   readonly host: string;
@@ -35,6 +36,8 @@ export interface HttpLimits {
   readonly maxConcurrentStreams: number;
   /** Of all request bodies that are being read, together. */
   readonly maxBodyBytes: number;
+  /** Of those from one address: gateways share one, and a large request is a few hundred kilobytes. */
+  readonly maxBodyBytesPerAddress: number;
   /** HTTP/2: pinged when idle for this long, destroyed when the answer stays away, sent off when unused for long. */
   readonly idleMs: number;
   readonly pingTimeoutMs: number;
@@ -49,6 +52,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   maxConnections: 20_000,
   maxConcurrentStreams: 100,
   maxBodyBytes: 128 * 1024 * 1024,
+  maxBodyBytesPerAddress: 32 * 1024 * 1024,
   idleMs: 30_000,
   pingTimeoutMs: 20_000,
   unusedMs: 600_000,
@@ -71,6 +75,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     trustedProxyCount: options.trustedProxyCount ?? 0,
     readMaxBytes: options.readMaxBytes ?? READ_MAX_BYTES,
     maxBodyBytes: limits.maxBodyBytes,
+    maxBodyBytesPerAddress: limits.maxBodyBytesPerAddress,
     fallback: notFound,
   });
   const handler = startInTurns(createDispatcher(options.routes ?? [], options.services, rpc));
@@ -84,7 +89,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
       keepAliveInitialDelay: 60_000,
       noDelay: true,
     },
-    limitPipelining(handler),
+    limitPipelining(cutTinyPieces(handler, options.services)),
   );
   http1.maxConnections = limits.maxConnections;
   const http2 = createHttp2Server(

@@ -7,13 +7,7 @@ import type { PolicedService } from "#platform/rpc/policy.ts";
  * for HTTP/2, and a unary call that never ends its body would hold memory for as long as its client likes.
  */
 export function cutSlowBodies(server: Http2Server, services: readonly PolicedService[], timeoutMs: number): void {
-  const openEnded = new Set(
-    services.flatMap(({ service }) =>
-      service.methods
-        .filter((method) => method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming")
-        .map((method) => `/${service.typeName}/${method.name}`),
-    ),
-  );
+  const openEnded = openEndedPaths(services);
   server.on("stream", (stream, headers) => {
     if (openEnded.has(headers[":path"] ?? "")) return;
     const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), timeoutMs);
@@ -21,4 +15,15 @@ export function cutSlowBodies(server: Http2Server, services: readonly PolicedSer
     stream.once("end", stop);
     stream.once("close", stop);
   });
+}
+
+/** Of the methods whose request is a stream, which lasts for as long as its client likes. */
+export function openEndedPaths(services: readonly PolicedService[]): ReadonlySet<string> {
+  return new Set(
+    services.flatMap(({ service }) =>
+      service.methods
+        .filter((method) => method.methodKind === "client_streaming" || method.methodKind === "bidi_streaming")
+        .map((method) => `/${service.typeName}/${method.name}`),
+    ),
+  );
 }
