@@ -91,18 +91,23 @@ function silentFor(ms: number, now: Temporal.Instant) {
 
 export interface Round {
   readonly leaseTtlMs: number;
+  readonly suspectAfterMs: number;
+  readonly offlineAfterMs: number;
   /** The database's clock when the round began. */
   readonly now: Temporal.Instant;
 }
 
-export async function countOverdue(db: Connection, { leaseTtlMs, now }: Round): Promise<Overdue> {
+export async function countOverdue(
+  db: Connection,
+  { suspectAfterMs, offlineAfterMs, leaseTtlMs, now }: Round,
+): Promise<Overdue> {
   return db.one(sql.type(
     z.strictObject({ expired: z.int(), silent: z.int(), recentlyOffline: z.int(), online: z.int() }),
   )`
     select
-      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs, now)} and not ${isHeldByLateProcess(now)}))::int
+      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(offlineAfterMs, now)} and not ${isHeldByLateProcess(now)}))::int
         as expired,
-      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(leaseTtlMs / 2, now)}
+      (count(*) filter (where l.liveness <> 'offline' and ${silentFor(suspectAfterMs, now)}
         and not ${isHeldByLateProcess(now)}))::int as silent,
       (count(*) filter (where l.liveness = 'offline'))::int as "recentlyOffline",
       count(*)::int as online
@@ -117,7 +122,7 @@ export async function countOverdue(db: Connection, { leaseTtlMs, now }: Round): 
 export async function lockSilentLeases(
   tx: Transaction,
   to: "suspect" | "offline",
-  { leaseTtlMs, now }: Round,
+  { suspectAfterMs, offlineAfterMs, now }: Round,
   limit: number,
 ): Promise<readonly LockedLease[]> {
   const from =
@@ -127,7 +132,7 @@ export async function lockSilentLeases(
       extract(epoch from node_registry.lease_clock() - l.last_beat)::float8 * 1000 as silent_ms
     from node_registry.node_leases l
     join node_registry.storage_nodes n on n.id = l.node_row_id
-    where ${from} and ${silentFor(to === "suspect" ? leaseTtlMs / 2 : leaseTtlMs, now)} and not ${isHeldByLateProcess(now)}
+    where ${from} and ${silentFor(to === "suspect" ? suspectAfterMs : offlineAfterMs, now)} and not ${isHeldByLateProcess(now)}
     order by l.node_row_id
     limit ${limit}
     for update of l`);

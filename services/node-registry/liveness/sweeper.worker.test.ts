@@ -1,6 +1,8 @@
 import { afterAll, afterEach, beforeAll, expect, test, vi } from "vitest";
+import { z } from "zod";
 import { NodeLiveness, NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { sql } from "#platform/postgres/sql.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import { LEASE_MS, livenesses, livenessOf, scaledEnv, startNodes, warm } from "../testing/liveness-fixture.ts";
 import { eventsOf } from "../testing/stored-events.ts";
@@ -74,7 +76,7 @@ test("a node that has left is offline at once, is never called silent, and is ba
   await vi.waitFor(async () => expect((await words()).slice(4)).toEqual(["state_changed", "online"]), 60_000);
 });
 
-test("60 % of ten nodes cut off at once stop the sweep, until enough return", async () => {
+test("60 % of ten nodes cut off at once stop the sweep, until enough return, and the rest has a lease to follow", async () => {
   await using stack = new AsyncDisposableStack();
   const nodes = await startNodes(stack, registry, 10);
   for (const node of nodes.slice(0, 6)) node.cut();
@@ -93,6 +95,7 @@ test("60 % of ten nodes cut off at once stop the sweep, until enough return", as
     expect(sweep?.isStopped).toBe(false);
     expect(await livenesses(registry)).toEqual({ [NodeLiveness.ONLINE]: 8, [NodeLiveness.OFFLINE]: 2 });
   }, 60_000);
+  expect(await offlineAfterResumedMs()).toBeGreaterThanOrEqual(LEASE_MS);
 });
 
 test("an admin lets a stopped sweep go on", async () => {
@@ -126,3 +129,17 @@ test("nodes in maintenance may be silent without stopping the sweep", async () =
   );
   expect((await registry.directory.getNetworkStats({})).sweep?.isStopped).toBe(false);
 });
+
+/** From the moment the sweep went on to the first node that was called offline since, by the database's clock. */
+async function offlineAfterResumedMs(): Promise<number> {
+  const pool = await network.db.pool("node_registry");
+  const { ms } = await pool.one(sql.type(z.strictObject({ ms: z.number() }))`
+    with resumed as (
+      select max(occurred_at) as at from node_registry.node_history where kind = 'sweep' and reason = 'resumed'
+    )
+    select extract(epoch from min(h.occurred_at) - resumed.at)::float8 * 1000 as ms
+    from resumed join node_registry.node_history h on h.occurred_at >= resumed.at
+    where h.kind = 'liveness' and h.liveness = 'offline'
+    group by resumed.at`);
+  return ms;
+}

@@ -23,7 +23,7 @@ import {
   selectSweepState,
   warmUp,
 } from "./sweep.store.ts";
-import { type LivenessTimes, sweepEveryMs } from "./times.ts";
+import { type LivenessTimes, storedLagMs, sweepEveryMs } from "./times.ts";
 
 const SCHEMA = "node_registry";
 export const SWEEPER = "sweeper";
@@ -42,7 +42,8 @@ export interface SweeperDeps {
  * Calls silent nodes suspect (half a lease) and offline (a whole one), in one process at a time, every second at a lease
  * of 60 s. What guards live nodes against our own faults (rule 5.4):
  * a sweep that comes late, a cold start and a jump of the database's clock begin with a warm-up of one lease; leases held
- * by a process that is late are left alone for one lease; a mass failure stops the sweep.
+ * by a process that is late are left alone for one lease; a mass failure stops the sweep, and what is left of it when
+ * enough nodes are back has one lease to return.
  */
 export function startSweeper(deps: SweeperDeps, times: LivenessTimes, signal: AbortSignal): Promise<void> {
   const halted = deps.metrics.gauge({
@@ -78,7 +79,7 @@ async function sweepWhileHeld(
   }
 }
 
-/** One round; true while the brake is on. */
+/** One round; true where the brake was on. */
 async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, watch: ClockWatch): Promise<boolean> {
   const askedAtMs = deps.clock.monotonicMs();
   const state = await selectSweepState(deps.pool);
@@ -97,22 +98,31 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
     await whileLeading(deps, lease, markSwept);
     return state.halted_at !== null;
   }
-  const round = { leaseTtlMs: times.leaseTtlMs, now: state.now };
+  const { leaseTtlMs } = times;
+  // A heartbeat of the lease's last moment has been answered and may not be stored yet.
+  const offlineAfterMs = leaseTtlMs + storedLagMs(times);
+  const round = { leaseTtlMs, suspectAfterMs: leaseTtlMs / 2, offlineAfterMs, now: state.now };
   await takeDown(deps, round, lease, "suspect");
-  const isHalted = await applyBrake(deps, times, lease, state);
+  const isHalted = await applyBrake(deps, times, lease, { state, round });
   if (!isHalted) await takeDown(deps, round, lease, "offline");
   await whileLeading(deps, lease, markSwept);
   return isHalted;
 }
 
 /** The brake holds across leaders, because its state is in the database. */
-async function applyBrake(deps: SweeperDeps, times: LivenessTimes, lease: Lease, state: SweepState): Promise<boolean> {
-  const found = await countOverdue(deps.pool, { leaseTtlMs: times.leaseTtlMs, now: state.now });
+async function applyBrake(
+  deps: SweeperDeps,
+  times: LivenessTimes,
+  lease: Lease,
+  { state, round }: { readonly state: SweepState; readonly round: Round },
+): Promise<boolean> {
+  const found = await countOverdue(deps.pool, round);
   const isReleased = state.released_until !== null && Temporal.Instant.compare(state.released_until, state.now) > 0;
   if (isReleased) return false;
   if (!isMassFailure(found)) {
-    if (state.halted_at !== null) await release(deps, lease, "enough nodes have returned", 0);
-    return false;
+    if (state.halted_at === null) return false;
+    await release(deps, lease, "enough nodes have returned", { releasedMs: 0, warmMs: times.leaseTtlMs });
+    return true;
   }
   if (state.halted_at === null) {
     await whileLeading(deps, lease, async (tx) => {
@@ -124,7 +134,8 @@ async function applyBrake(deps: SweeperDeps, times: LivenessTimes, lease: Lease,
   }
   const heldMs = state.now.since(state.halted_at).total("milliseconds");
   if (heldMs < times.brakeMs) return true;
-  await release(deps, lease, `stopped for ${Math.round(heldMs / 1_000)} s`, times.leaseTtlMs);
+  const evidence = `stopped for ${Math.round(heldMs / 1_000)} s`;
+  await release(deps, lease, evidence, { releasedMs: times.leaseTtlMs, warmMs: 0 });
   return false;
 }
 
@@ -135,9 +146,17 @@ async function whileLeading(deps: SweeperDeps, lease: Lease, work: (tx: Transact
   });
 }
 
-async function release(deps: SweeperDeps, lease: Lease, evidence: string, releasedMs: number): Promise<void> {
+interface Release {
+  /** For how long no mass failure stops the sweep again. */
+  readonly releasedMs: number;
+  /** For how long nobody is called silent: nodes that were cut off together do not all return at the same moment. */
+  readonly warmMs: number;
+}
+
+async function release(deps: SweeperDeps, lease: Lease, evidence: string, how: Release): Promise<void> {
   await whileLeading(deps, lease, async (tx) => {
-    await releaseSweep(tx, releasedMs);
+    await releaseSweep(tx, how.releasedMs);
+    if (how.warmMs > 0) await warmUp(tx, how.warmMs);
     await insertSweepHistory(tx, "system", evidence, "resumed");
   });
   deps.log.warn({ evidence }, "the sweep goes on");

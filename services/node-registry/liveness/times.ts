@@ -14,6 +14,11 @@ export function livenessTimes(leaseTtlMs: number): LivenessTimes {
   return { leaseTtlMs, lateMs: Math.max(leaseTtlMs / 12, Math.min(leaseTtlMs / 3, 1_500)), brakeMs: 15 * leaseTtlMs };
 }
 
+/** How far stored heartbeats may be behind those that were answered: 2 s at a lease of 60 s. */
+export function storedLagMs(times: LivenessTimes): number {
+  return times.leaseTtlMs / 30;
+}
+
 /** Often enough that two lost renewals are not yet late. */
 export function renewEveryMs(times: LivenessTimes): number {
   return times.lateMs / 5;
