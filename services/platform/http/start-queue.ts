@@ -1,4 +1,6 @@
-import type { NodeHandler } from "./connect-handler.ts";
+import type { connectNodeAdapter } from "@connectrpc/connect-node";
+
+type NodeHandler = ReturnType<typeof connectNodeAdapter>;
 
 // A start and what follows it in the same turn take 0.1 to 0.3 ms.
 export const STARTS_PER_TURN = 8;
