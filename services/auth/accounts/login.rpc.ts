@@ -5,7 +5,7 @@ import type { Deps } from "../deps.ts";
 import { clientInfoOf } from "../sessions/client-info.ts";
 import { newSession } from "../sessions/new-session.ts";
 import { insertSession } from "../sessions/sessions.store.ts";
-import { tokensOf } from "../sessions/tokens.ts";
+import { tokensInTime } from "../sessions/tokens.ts";
 import { checkPassword, lookupKeyOf, type PasswordCheck, refuse } from "./check-password.rpc.ts";
 import { toOwnProtoUser } from "./proto-user.ts";
 import { findUserByName, recordLogin } from "./users.store.ts";
@@ -43,6 +43,6 @@ export function login(deps: Deps): MethodImpl<typeof AuthService.method.login> {
     });
     // Deactivated, or given another password, while the hash was computed.
     if (done === undefined) return await refuse(deps, check, checked, 0);
-    return { user: toOwnProtoUser(done.user), tokens: tokensOf(deps, done.session) };
+    return { user: toOwnProtoUser(done.user), tokens: await tokensInTime(deps, done.session) };
   };
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import { decodeJwt } from "jose";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { createTestDatabase, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
@@ -136,6 +137,16 @@ test("logging out ends this session only; revoking all ends every one, and a log
     expect((await auth.auth.getCurrentUser({}, bearer(again?.accessToken))).user).toBeDefined();
     await auth.auth.revokeAllSessions({}, bearer(again?.accessToken));
     expect(await reasonOf(auth.auth.getCurrentUser({}, bearer(again?.accessToken)))).toBe("TOKEN_INVALID");
+  }
+});
+
+test("whoever goes on revoking all and signing in gets tokens that are good at once, and not of a later time", async () => {
+  const { username } = await signIn();
+  for (let round = 0; round < 5; round += 1) {
+    const { tokens } = await auth.auth.login({ username, password });
+    const { iat } = decodeJwt(tokens?.accessToken ?? "");
+    expect(Number(iat) * 1_000 - clock.now().epochMilliseconds).toBeLessThan(2_000);
+    await auth.auth.revokeAllSessions({}, bearer(tokens?.accessToken));
   }
 });
 
