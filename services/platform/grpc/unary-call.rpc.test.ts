@@ -114,7 +114,9 @@ test("a request that is not complete at its deadline is answered then", async ()
   await using edge = await startEdge();
   const stream = open(edge.session, { "grpc-timeout": "50m" });
   stream.write(frameOf("late").subarray(0, 7));
-  expect((await answerOf(stream)).headers["grpc-status"]).toBe(String(Code.DeadlineExceeded));
+  const { headers } = await answerOf(stream);
+  expect(headers["grpc-status"]).toBe(String(Code.DeadlineExceeded));
+  expect(headers["grpc-status-details-bin"]).toBeDefined();
 });
 
 test.for(["99999999H", "99999999S", "2147484S"])(

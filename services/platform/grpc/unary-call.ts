@@ -1,10 +1,11 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
 import { Code } from "@connectrpc/connect";
 import { Metadata } from "@grpc/grpc-js";
+import { deadlineExceeded } from "#platform/rpc/to-rpc-error.ts";
 import type { SurfaceCall } from "./grpc-context.ts";
 import { peerOf } from "./peer.ts";
 import { PREFIX_BYTES, SingleMessage, type SingleMessageLimits } from "./single-message.ts";
-import { GrpcStatus, statusHeaders } from "./status.ts";
+import { GrpcStatus, statusHeaders, toGrpcStatus } from "./status.ts";
 
 /** A unary call with its request message. */
 export interface RequestCall extends SurfaceCall {
@@ -153,7 +154,7 @@ class UnaryCall implements RequestCall {
 
   #expire(): void {
     this.#cancel();
-    this.refuse(new GrpcStatus(Code.DeadlineExceeded, "Deadline exceeded"));
+    this.refuse(toGrpcStatus(deadlineExceeded()));
   }
 
   #closed(): void {

@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { Code, createClient } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { AuthService } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
@@ -12,6 +12,7 @@ import {
 } from "#gen/google/rpc/error_details_pb.ts";
 import { callerOf } from "#platform/rpc/caller.ts";
 import { invalidArgument, RpcError } from "#platform/rpc/errors.ts";
+import { failureOf, reasonOf } from "#platform/testing/connect-failure.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { startTestService, type TestService } from "#platform/testing/test-service.ts";
 
@@ -99,7 +100,7 @@ describe.each(Object.entries(transports))("%s", (_name, transport) => {
     const authorization = await running.issuer.service("gateway", ["quota.reserve"]);
     const before = running.lines.length;
     const error = await failureOf(clientOf().releaseReservation({}, { headers: { authorization } }));
-    expect([error.code, error.rawMessage]).toEqual([Code.Internal, "internal error"]);
+    expect([error.code, reasonOf(error), error.rawMessage]).toEqual([Code.Internal, "INTERNAL", "internal error"]);
     const lines = running.lines.slice(before).filter((line) => JSON.stringify(line).includes("select secret"));
     expect(lines).toMatchObject([{ level: "error", code: "INTERNAL", caller: "service:gateway" }]);
   });
@@ -153,16 +154,3 @@ test("a response that does not fit its message is INTERNAL and in the log", asyn
     .poll(() => running.lines.slice(before).map(({ msg }) => msg), PATIENCE)
     .toContain("rpc failed after it was answered");
 });
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const error = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof ConnectError)) throw new Error("the call did not fail as it should", { cause: error });
-  return error;
-}
-
-function reasonOf(error: ConnectError): string | undefined {
-  return error.findDetails(ErrorInfoSchema)[0]?.reason;
-}

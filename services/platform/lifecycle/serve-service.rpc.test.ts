@@ -5,6 +5,7 @@ import { createGrpcTransport } from "@connectrpc/connect-node";
 import { describe, expect, test } from "vitest";
 import { Health, HealthCheckResponse_ServingStatus as Status } from "#gen/grpc/health/v1/health_pb.ts";
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
+import { failureOf, reasonOf } from "#platform/testing/connect-failure.ts";
 import { startTestService } from "#platform/testing/test-service.ts";
 
 // How long a condition may take to come true on a busy machine.
@@ -97,7 +98,9 @@ describe.each(STACKS)("a stop, seen over %s", (stack) => {
     await stacks[Symbol.asyncDispose]();
     expect(performance.now() - startedAt).toBeLessThan(STOP_MS);
     expect((await Promise.all(calls)).map(({ value }) => value)).toEqual(Array.from({ length: 50 }, (_, i) => `${i}`));
-    for (const error of await Promise.all(streams)) expect(error?.code).toBe(Code.Unavailable);
+    for (const error of await Promise.all(streams)) {
+      expect([error?.code, reasonOf(error)]).toEqual([Code.Unavailable, "SHUTTING_DOWN"]);
+    }
     expect((await failureOf(client.unary({}))).code).toBe(Code.Unavailable);
   });
 
@@ -176,13 +179,4 @@ async function readAll(stream: AsyncIterable<unknown>): Promise<ConnectError | u
   } catch (error) {
     return ConnectError.from(error);
   }
-}
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const error = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof ConnectError)) throw new Error("the call did not fail as it should", { cause: error });
-  return error;
 }

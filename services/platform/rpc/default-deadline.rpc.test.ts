@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { startHttpServer } from "#platform/http/http-server.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
+import { failureOf, reasonOf } from "#platform/testing/connect-failure.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
 import { systemClock } from "#platform/time/clock.ts";
@@ -54,7 +55,8 @@ test("a unary call without a deadline gets one, also where the handler does not 
       return new Promise(() => {});
     },
   });
-  expect(await codeOf(running.client.unary({}))).toBe(Code.DeadlineExceeded);
+  const error = await failureOf(running.client.unary({}));
+  expect([error.code, reasonOf(error)]).toEqual([Code.DeadlineExceeded, "DEADLINE_EXCEEDED"]);
   expect(seen[0]).toBeLessThanOrEqual(80);
   expect(seen[1]).toBe("aborted");
   expect(running.inFlight.count).toBe(0);

@@ -21,7 +21,7 @@ export interface QuotaViolation {
 
 export interface RpcErrorInit {
   readonly code: Code;
-  /** A value of the service's ErrorReason; left out where no reason exists (INTERNAL, CANCELLED, ...). */
+  /** A value of the service's ErrorReason; left out where none exists: the client cancelled, the stack refused. */
   readonly reason?: string;
   /** Goes to the client as it is: never SQL, hosts, stacks or secrets. */
   readonly message: string;
@@ -122,7 +122,7 @@ export function dependencyUnavailable(message: string, cause?: unknown): RpcErro
 
 /** What an unexpected error looks like from outside. */
 export function internalError(cause: unknown): RpcError {
-  return new RpcError({ code: Code.Internal, message: "internal error", cause });
+  return new RpcError({ code: Code.Internal, reason: "INTERNAL", message: "internal error", cause });
 }
 
 /**

@@ -26,6 +26,7 @@ export function openStream(context: HandlerContext, deps: PolicyDeps): StreamSco
 export function stoppingError(): RpcError {
   return new RpcError({
     code: Code.Unavailable,
+    reason: "SHUTTING_DOWN",
     message: "the server is stopping, connect again",
     retryAfterMs: 1_000,
   });

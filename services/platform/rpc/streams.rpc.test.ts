@@ -1,10 +1,11 @@
 import { once } from "node:events";
 import { connect as connectHttp2 } from "node:http2";
 import { setTimeout as delay } from "node:timers/promises";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { invalidArgument } from "#platform/rpc/errors.ts";
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
+import { failureOf, reasonOf } from "#platform/testing/connect-failure.ts";
 import type { TestService } from "#platform/testing/test-service.ts";
 
 // How long a condition may take to come true on a busy machine.
@@ -47,9 +48,10 @@ describe.each(STACKS)("streams over %s", (stack) => {
       },
     });
     const seen: string[] = [];
-    const error = await failureOf(async () => {
+    const read = async () => {
       for await (const { value } of stacks.clients[stack].serverStream({})) seen.push(value);
-    });
+    };
+    const error = await failureOf(read());
     expect([seen, error.code, error.rawMessage]).toEqual([["first"], Code.InvalidArgument, "value must be good"]);
     expect(stacks.running.lastCall()).toMatchObject({
       rpc: "grpc.testing.TestService/ServerStream",
@@ -63,8 +65,8 @@ describe.each(STACKS)("streams over %s", (stack) => {
         throw new Error("a bug");
       },
     });
-    const error = await failureOf(() => valuesOf(stacks.clients[stack].bidi(messages(["a"]))));
-    expect([error.code, error.rawMessage]).toEqual([Code.Internal, "internal error"]);
+    const error = await failureOf(valuesOf(stacks.clients[stack].bidi(messages(["a"]))));
+    expect([error.code, reasonOf(error), error.rawMessage]).toEqual([Code.Internal, "INTERNAL", "internal error"]);
   });
 
   test("a client that leaves has the handler's cleanup run, and is logged as CANCELLED", async () => {
@@ -82,11 +84,12 @@ describe.each(STACKS)("streams over %s", (stack) => {
       },
     });
     const leave = new AbortController();
-    const error = await failureOf(async () => {
+    const read = async () => {
       for await (const { value } of stacks.clients[stack].serverStream({}, { signal: leave.signal })) {
         if (value === "3") leave.abort();
       }
-    });
+    };
+    const error = await failureOf(read());
     expect(error.code).toBe(Code.Canceled);
     expect(await cleaned.promise).toBe("cleaned");
     await expect.poll(() => stacks.running.lastCall(), PATIENCE).toMatchObject({ code: "CANCELLED", msg: "rpc" });
@@ -99,7 +102,7 @@ describe.each(STACKS)("streams over %s", (stack) => {
         await delay(60_000, undefined, { signal: context.signal });
       },
     });
-    const error = await failureOf(() => valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 1_000 })));
+    const error = await failureOf(valuesOf(stacks.clients[stack].serverStream({}, { timeoutMs: 1_000 })));
     expect(error.code).toBe(Code.DeadlineExceeded);
     await expect.poll(() => stacks.running.lastCall()?.code, PATIENCE).toMatch(/DEADLINE_EXCEEDED|CANCELLED/);
   });
@@ -193,14 +196,4 @@ async function untilSteady(read: () => number): Promise<void> {
     same = read() === last ? same + 1 : 0;
     last = read();
   }
-}
-
-async function failureOf(work: () => Promise<unknown>): Promise<ConnectError> {
-  try {
-    await work();
-  } catch (error) {
-    if (error instanceof ConnectError) return error;
-    throw error;
-  }
-  throw new Error("the call did not fail as it should");
 }

@@ -25,7 +25,8 @@ export function abortErrorOf(reason: unknown, context: Pick<HandlerContext, "tim
 }
 
 export function deadlineExceeded(): RpcError {
-  return new RpcError({ code: Code.DeadlineExceeded, message: "the deadline passed before the call was finished" });
+  const message = "the deadline passed before the call was finished";
+  return new RpcError({ code: Code.DeadlineExceeded, reason: "DEADLINE_EXCEEDED", message });
 }
 
 function isAbort(error: unknown, signal: AbortSignal): boolean {

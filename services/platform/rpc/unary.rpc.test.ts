@@ -1,11 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { Code, ConnectError } from "@connectrpc/connect";
+import { Code } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { ErrorInfoSchema, RetryInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
+import { RetryInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { PoolExhaustedError } from "#platform/postgres/errors.ts";
 import { sql, zVoid } from "#platform/postgres/sql.ts";
 import { currentTraceparent } from "#platform/rpc/trace.ts";
 import { STACKS, startBothStacks } from "#platform/testing/both-stacks.ts";
+import { failureOf, reasonOf } from "#platform/testing/connect-failure.ts";
 import { createTestDatabase } from "#platform/testing/test-database.ts";
 
 // How long a condition may take to come true on a busy machine.
@@ -107,16 +108,3 @@ describe.each(STACKS)("unary calls over %s", (stack) => {
     expect(JSON.stringify(line)).toContain("terminat");
   });
 });
-
-async function failureOf(call: Promise<unknown>): Promise<ConnectError> {
-  const error = await call.then(
-    () => undefined,
-    (reason: unknown) => reason,
-  );
-  if (!(error instanceof ConnectError)) throw new Error("the call did not fail as it should", { cause: error });
-  return error;
-}
-
-function reasonOf(error: ConnectError): string | undefined {
-  return error.findDetails(ErrorInfoSchema)[0]?.reason;
-}

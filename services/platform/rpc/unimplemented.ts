@@ -8,6 +8,7 @@ export function unimplemented(method: DescMethod): () => never {
   return () => {
     throw new RpcError({
       code: Code.Unimplemented,
+      reason: "NOT_IMPLEMENTED",
       message: `${method.parent.typeName}.${method.name} is not implemented in this version`,
     });
   };
