@@ -6,6 +6,7 @@ import { median } from "#platform/testing/median.ts";
 import { seedUploads } from "./chunk-bench-kit.ts";
 import { loadUnary, openSessions, pause } from "./grpc-load.ts";
 import { isShort, measured } from "./measured.ts";
+import { treeCpuMicros } from "./postgres-cpu.ts";
 import { cpuMicrosOf, createRegistryKit } from "./registry-kit.ts";
 
 // ReportStoredChunks with one hash a call, over 15 connections with mutual TLS, each call a new confirmation: persisted with
@@ -15,7 +16,7 @@ import { cpuMicrosOf, createRegistryKit } from "./registry-kit.ts";
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? (isShort ? 1 : 5));
 const PARALLEL = Number(process.env.BENCH_PARALLEL ?? 64);
 const NODES = 15;
-const UPLOADS = 75;
+const UPLOADS = 120;
 const times = { warmMs: 1_000, runMs: 3_000 };
 
 await using kit = await createRegistryKit();
@@ -37,20 +38,25 @@ const echo = await kit.echo(first);
 const messages = await seed();
 
 const contenders = [
-  { name: "bare grpc-js echo", address: echo.address, pid: echo.pid, path: "/bench.Echo/Unary" },
+  {
+    name: "bare grpc-js echo",
+    address: echo.address,
+    pid: echo.pid,
+    path: "/bench.Echo/Unary",
+    sent: new Int32Array(NODES),
+  },
   {
     name: "ReportStoredChunks of one",
     address: registry.edgeAddress,
     pid: registry.pid,
     path: "/decentrastore.node_registry.v1.NodeService/ReportStoredChunks",
+    sent: new Int32Array(NODES),
   },
 ];
 const rates = new Map<string, number[]>();
-const costs = new Map<string, number[]>();
-const clientCosts = new Map<string, number[]>();
-const sent = new Int32Array(NODES);
+const costs = new Map<string, number[][]>();
 for (let round = 0; round < ROUNDS; round += 1) {
-  for (const { name, address, pid, path } of contenders) {
+  for (const { name, address, pid, path, sent } of contenders) {
     const sessions = await openSessions(
       nodes.map((node) => ({
         address,
@@ -59,28 +65,40 @@ for (let round = 0; round < ROUNDS; round += 1) {
         privateKey: node.identity.privateKey,
       })),
     );
-    const pids = [pid, process.pid];
-    const before = pids.map(cpuMicrosOf);
-    const { answers, ms } = await loadUnary(sessions, { path, message: nextMessage, parallel: PARALLEL }, times);
+    const meters = () => [
+      cpuMicrosOf(pid),
+      cpuMicrosOf(process.pid),
+      treeCpuMicros(kit.postgresPid),
+      cpuMicrosOf(kit.natsPid),
+    ];
+    const before = meters();
+    const { answers, ms } = await loadUnary(sessions, { path, message: messagesOf(sent), parallel: PARALLEL }, times);
     const share = times.runMs / (times.runMs + times.warmMs);
-    const [cpu = 0, clientCpu = 0] = pids.map((one, at) => ((cpuMicrosOf(one) - (before[at] ?? 0)) * share) / answers);
+    const used = meters().map((after, at) => ((after - (before[at] ?? 0)) * share) / answers);
     for (const session of sessions) session.destroy();
     rates.set(name, [...(rates.get(name) ?? []), (answers / ms) * 1_000]);
-    costs.set(name, [...(costs.get(name) ?? []), cpu]);
-    clientCosts.set(name, [...(clientCosts.get(name) ?? []), clientCpu]);
+    costs.set(name, [...(costs.get(name) ?? []), used]);
     await pause(300);
   }
 }
 const [bare = 0, ours = 0] = contenders.map(({ name }) => median(rates.get(name) ?? []));
 for (const { name } of contenders) {
+  const [server, client, postgres, nats] = [0, 1, 2, 3].map((at) =>
+    median((costs.get(name) ?? []).map((used) => used[at] ?? Number.NaN)).toFixed(0),
+  );
   process.stdout.write(
-    `${name}: ${Math.round(median(rates.get(name) ?? []))} a second, ${median(costs.get(name) ?? []).toFixed(0)} µs CPU, ` +
-      `${median(clientCosts.get(name) ?? []).toFixed(0)} of the client\n`,
+    `${name}: ${Math.round(median(rates.get(name) ?? []))} a second; processor time of each: ${server} µs, client ` +
+      `${client}, PostgreSQL ${postgres}, NATS ${nats}\n`,
   );
 }
 await printStatements();
 process.stdout.write(`one confirmation a call: ${(ours / bare).toFixed(2)} of the bare echo (goal: at least 0.5)\n`);
-if ([...sent].some((count, node) => count > (messages[node]?.length ?? 0))) {
+if (
+  contenders.some(
+    ({ name, sent }) =>
+      name !== "bare grpc-js echo" && [...sent].some((count, node) => count > (messages[node]?.length ?? 0)),
+  )
+) {
   process.stdout.write("some nodes ran out of chunks: the last calls confirmed nothing\n");
 }
 
@@ -104,11 +122,14 @@ async function printStatements(): Promise<void> {
   for (const row of rows) process.stdout.write(`${Object.values(row).join("  ")}\n`);
 }
 
-function nextMessage(connection: number): Uint8Array {
-  const own = messages[connection] ?? [];
-  const at = sent[connection] ?? 0;
-  sent[connection] = at + 1;
-  return own[at % own.length] ?? new Uint8Array();
+/** The reports of each connection in turn; `sent` counts them, for each contender from the start. */
+function messagesOf(sent: Int32Array) {
+  return (connection: number): Uint8Array => {
+    const own = messages[connection] ?? [];
+    const at = sent[connection] ?? 0;
+    sent[connection] = at + 1;
+    return own[at % own.length] ?? new Uint8Array();
+  };
 }
 
 /** Uploads whose chunks are assigned to three nodes each; answers the reports of each node. */

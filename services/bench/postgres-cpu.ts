@@ -13,11 +13,15 @@ const TICK_MICROS = 10_000;
 export async function postgresCpuMicros(pool: Pool): Promise<number> {
   const { pid } = await pool.one(sql.type(pidRow)`select pg_backend_pid() as pid`);
   const server = statOf(pid)?.parent;
-  if (server === undefined) return 0;
+  return server === undefined ? 0 : treeCpuMicros(server);
+}
+
+/** The same of a process and its children, running or ended. */
+export function treeCpuMicros(parent: number): number {
   let ticks = 0;
   for (const entry of readdirSync("/proc")) {
     const stat = /^\d+$/.test(entry) ? statOf(Number(entry)) : undefined;
-    if (stat !== undefined && (stat.parent === server || Number(entry) === server)) ticks += stat.ticks;
+    if (stat !== undefined && (stat.parent === parent || Number(entry) === parent)) ticks += stat.ticks;
   }
   return ticks * TICK_MICROS;
 }

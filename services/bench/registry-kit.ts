@@ -17,6 +17,8 @@ import { type RegistryProcess, serveKeySet, startRegistryProcess } from "../node
 export interface RegistryKit extends AsyncDisposable {
   readonly folder: string;
   readonly superuserUrl: string;
+  readonly postgresPid: number;
+  readonly natsPid: number;
   registry(env?: Readonly<Record<string, string>>): Promise<RegistryProcess>;
   /** The bare grpc-js echo with this node's CA. */
   echo(node: TestNode): Promise<{ readonly address: string; readonly pid: number }>;
@@ -42,6 +44,8 @@ export async function createRegistryKit(): Promise<RegistryKit> {
   return {
     folder,
     superuserUrl: server.url,
+    postgresPid: server.pid,
+    natsPid: nats.pid,
     registry: async (env = {}) => stack.use(await startRegistryProcess(surroundings, auth.url, env)),
     echo: async (node) => startEcho(stack, folder, node),
     [Symbol.asyncDispose]: () => stack.disposeAsync(),
