@@ -86,6 +86,19 @@ test("what was read, broken off or refused counts no longer", async () => {
   }
 });
 
+test("what still comes of a body that was given up while it was waited for counts no longer", async () => {
+  const within = budgetOf(100_000);
+  for (let round = 0; round < 3; round += 1) {
+    const body = manualBody();
+    const reader = within(body)[Symbol.asyncIterator]();
+    const waiting = reader.next();
+    const left = reader.return?.();
+    body.send(90_000);
+    body.end();
+    await Promise.all([waiting, left]);
+  }
+});
+
 test("requests that are broken off all at once end a few in each turn of the event loop", async () => {
   const within = budgetOf(1_000_000);
   let ended = 0;

@@ -52,6 +52,8 @@ export function createBodyBudget({ maxBytes, maxBytesPerAddress }: BodyLimits): 
       const ofAddress = byAddress.get(address) ?? { open: new Set(), bytes: 0 };
       byAddress.set(address, ofAddress);
       const add = (own: CountedBody, bytes: number) => {
+        // Given up while a chunk was on its way: nobody would give its bytes back.
+        if (!all.open.has(own)) return;
         own.bytes += bytes;
         for (const held of [ofAddress, all]) held.bytes += bytes;
         if (ofAddress.bytes > maxBytesPerAddress) largestOf(own, ofAddress.open).refuse();
