@@ -1,5 +1,6 @@
 import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { createClient } from "@connectrpc/connect";
 import { createConnectTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
@@ -99,6 +100,16 @@ test("a start that loses its database on the way begins anew", async () => {
   const { client } = await ready(main);
   expect(main.output()).toContain("the database went away during the start");
   expect((await client.unary({ value: "0" })).value).toBe("0");
+});
+
+test("a start whose database never comes ends, and says why", async () => {
+  await using server = createServer((socket) => socket.destroy());
+  await once(server.listen(0, "127.0.0.1"), "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  using main = start("away", { DATABASE_URL: `postgres://bob@127.0.0.1:${address.port}/none?sslmode=disable` });
+  expect((await main.exited).code).toBe(1);
+  expect(main.output()).toContain("the database could not be reached");
 });
 
 test("a signal during the start ends it", async () => {

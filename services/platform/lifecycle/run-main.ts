@@ -58,8 +58,8 @@ export async function runMain(
 }
 
 /**
- * A start begins by waiting for the database. One that it loses later, between two of its statements, is waited for in
- * the same way, since what has failed to start has left nothing behind.
+ * A start begins by waiting for the database, for a minute at most. One that it loses later, between two of its statements,
+ * is waited for in the same way, since what has failed to start has left nothing behind.
  */
 async function startThroughOutages(
   start: (signal: AbortSignal) => Promise<RunningMain>,
@@ -77,7 +77,7 @@ async function startThroughOutages(
   }
 }
 
-/** Not what waiting does not mend: a wrong setting of the database, a file that is not there. */
+/** Not what waiting does not mend: a wrong setting of the database, one that never came, a file that is not there. */
 function isLostDatabase(error: unknown): boolean {
   return isDatabaseDown(error) && !(error instanceof DatabaseSetupError) && errorCodeOf(error) !== "ENOENT";
 }

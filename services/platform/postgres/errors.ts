@@ -21,7 +21,7 @@ export class PoolExhaustedError extends Error {
   }
 }
 
-/** The database is there, but it cannot be used as configured; the message names the cause and the cure. */
+/** The database cannot be used as configured, or did not come in the time of a start; the message names cause and cure. */
 export class DatabaseSetupError extends Error {
   override readonly name = "DatabaseSetupError";
 }

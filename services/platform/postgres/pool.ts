@@ -16,6 +16,8 @@ import { setupErrorOf } from "./setup-errors.ts";
 import { typeParsers } from "./type-parsers.ts";
 import { type ConnectionTarget, parseDatabaseUrl } from "./url.ts";
 
+const NEVER_REACHED = "the database could not be reached in the time of a start: check the host and port of its URL";
+
 export type Pool = DatabasePool & { readonly background?: DatabasePool };
 export type Transaction = DatabaseTransactionConnection;
 /** What a store function takes first: a pool or a transaction. */
@@ -169,8 +171,11 @@ async function retryWhileAway(options: PoolOptions, open: () => Promise<Database
     try {
       return await open();
     } catch (error) {
-      const isOver = systemClock.monotonicMs() - startedAt >= startTimeoutMs || signal?.aborted === true;
-      if (!isDatabaseDown(error) || isOver) throw setupErrorOf(error, `${options.schema}_app`);
+      const isTooLate = systemClock.monotonicMs() - startedAt >= startTimeoutMs;
+      const isDown = isDatabaseDown(error);
+      if (!isDown || isTooLate || signal?.aborted === true) {
+        throw setupErrorOf(error, `${options.schema}_app`, isDown && isTooLate ? NEVER_REACHED : undefined);
+      }
       log.warn({ attempt, code: errorCodeOf(error) }, "the database cannot be reached yet, trying again");
       await systemClock.sleep(Math.min(5_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2), signal);
     }

@@ -1,14 +1,10 @@
 import { DatabaseSetupError, errorCodeOf } from "./errors.ts";
 
-/** Why the first connection failed, with the cure, where the reason is known. */
-export function setupErrorOf(cause: unknown, app: string): unknown {
-  const message = setupMessageOf(cause, app);
+/** Why the first connection failed, with the cure, where the reason is known or `otherwise` says one. */
+export function setupErrorOf(cause: unknown, app: string, otherwise?: string): unknown {
+  if (cause instanceof DatabaseSetupError) return cause;
+  const message = reasonOf(cause, setupReasons)?.replaceAll("<role>", app) ?? otherwise;
   return message === undefined ? cause : new DatabaseSetupError(message, { cause });
-}
-
-function setupMessageOf(error: unknown, app: string): string | undefined {
-  if (error instanceof DatabaseSetupError) return undefined;
-  return reasonOf(error, setupReasons)?.replaceAll("<role>", app);
 }
 
 /** What an operator can do about a failure of the database, where that is known: for logs and commands. */

@@ -3,7 +3,7 @@ import { type RunningMain, runMain } from "#platform/lifecycle/run-main.ts";
 import { serveService } from "#platform/lifecycle/serve-service.ts";
 import { createLogger } from "#platform/log/logger.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
-import { openPool } from "#platform/postgres/pool.ts";
+import { openPool, type Pool } from "#platform/postgres/pool.ts";
 import { sql, zVoid } from "#platform/postgres/sql.ts";
 import { implementPartly } from "./implement-partly.ts";
 import { createTestIssuer } from "./test-issuer.ts";
@@ -20,6 +20,7 @@ async function start(signal: AbortSignal): Promise<RunningMain> {
   process.stdout.write("starting\n");
   starts += 1;
   if (mode === "lose" && starts === 1) await loseDatabase(signal);
+  if (mode === "away") await openDatabase(signal, 300);
   if (mode === "hang") await delay(60_000, undefined, { signal });
   const { verifier } = await createTestIssuer();
   const service = implementPartly(TestProtocol, {
@@ -45,12 +46,16 @@ async function start(signal: AbortSignal): Promise<RunningMain> {
 
 /** Ends its own connection in the middle of a start. */
 async function loseDatabase(signal: AbortSignal): Promise<void> {
-  const log = createLogger("test-main", "info");
-  const metrics = createMetrics("test-main");
-  const pool = await openPool({ url: process.env.DATABASE_URL ?? "", schema: "auth", log, metrics, signal });
+  const pool = await openDatabase(signal);
   try {
     await pool.query(sql.type(zVoid)`select pg_terminate_backend(pg_backend_pid())`);
   } finally {
     await pool.end();
   }
+}
+
+function openDatabase(signal: AbortSignal, startTimeoutMs?: number): Promise<Pool> {
+  const log = createLogger("test-main", "info");
+  const patience = startTimeoutMs === undefined ? {} : { startTimeoutMs };
+  return openPool({ url: process.env.DATABASE_URL ?? "", schema: "auth", log, signal, ...patience });
 }
