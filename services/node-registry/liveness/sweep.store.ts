@@ -93,7 +93,7 @@ export interface Round {
   readonly leaseTtlMs: number;
   readonly suspectAfterMs: number;
   readonly offlineAfterMs: number;
-  /** The database's clock when the round began. */
+  /** By which silence is judged: the database's clock when the round began, or an earlier time. */
   readonly now: Temporal.Instant;
 }
 

@@ -98,6 +98,24 @@ test("60 % of ten nodes cut off at once stop the sweep, until enough return, and
   expect(await offlineAfterResumedMs()).toBeGreaterThanOrEqual(LEASE_MS);
 });
 
+test("nodes that come and go together do not keep a dead one from being found", async () => {
+  await using stack = new AsyncDisposableStack();
+  const [dead, ...nodes] = await startNodes(stack, registry, 12);
+  if (dead === undefined) throw new Error("no node");
+  const flickering = nodes.slice(0, 5);
+  const isStopped = async () => (await registry.directory.getNetworkStats({})).sweep?.isStopped;
+  for (const node of [dead, ...flickering]) node.cut();
+  await vi.waitFor(async () => expect(await isStopped()).toBe(true), 60_000);
+  for (const node of flickering) node.reconnect();
+  await vi.waitFor(async () => expect(await isStopped()).toBe(false), 60_000);
+  for (const node of flickering) node.cut();
+  await vi.waitFor(async () => {
+    const counts = await livenesses(registry);
+    expect([await isStopped(), counts[NodeLiveness.OFFLINE]]).toEqual([true, 1]);
+  }, 40_000);
+  expect(await livenessOf(registry, dead.nodeId)).toBe(NodeLiveness.OFFLINE);
+});
+
 test("an admin lets a stopped sweep go on", async () => {
   await using stack = new AsyncDisposableStack();
   const nodes = await startNodes(stack, registry, 6);

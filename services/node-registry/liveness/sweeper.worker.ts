@@ -43,7 +43,7 @@ export interface SweeperDeps {
  * of 60 s. What guards live nodes against our own faults (rule 5.4):
  * a sweep that comes late, a cold start and a jump of the database's clock begin with a warm-up of one lease; leases held
  * by a process that is late are left alone for one lease; a mass failure stops the sweep, and what is left of it when
- * enough nodes are back has one lease to return.
+ * enough nodes are back has one lease to return, whatever falls silent meanwhile.
  */
 export function startSweeper(deps: SweeperDeps, times: LivenessTimes, signal: AbortSignal): Promise<void> {
   const halted = deps.metrics.gauge({
@@ -104,7 +104,10 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
   const round = { leaseTtlMs, suspectAfterMs: leaseTtlMs / 2, offlineAfterMs, now: state.now };
   await takeDown(deps, round, lease, "suspect");
   const isHalted = await applyBrake(deps, times, lease, { state, round });
-  if (!isHalted) await takeDown(deps, round, lease, "offline");
+  // Who was overdue when the sweep last went on has had one lease since: nodes that come and go together, time after time,
+  // do not spare the dead ones among the rest.
+  const judgedAt = isHalted ? state.released_until : state.now;
+  if (judgedAt !== null) await takeDown(deps, { ...round, now: judgedAt }, lease, "offline");
   await whileLeading(deps, lease, markSwept);
   return isHalted;
 }
