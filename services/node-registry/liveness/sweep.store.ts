@@ -33,7 +33,8 @@ export async function markSwept(db: Connection): Promise<void> {
 }
 
 /**
- * After the database's clock went back: heartbeats and protections from before would hold for as long as it went back.
+ * After the database's clock went back: heartbeats, protections and what the brake knows would hold for as long as it
+ * went back.
  */
 export async function clampToClock(db: Connection, leaseTtlMs: number): Promise<void> {
   await db.query(sql.type(zVoid)`
@@ -44,6 +45,12 @@ export async function clampToClock(db: Connection, leaseTtlMs: number): Promise<
       renewed_at = least(renewed_at, node_registry.lease_clock()),
       protected_until = least(protected_until,
         node_registry.lease_clock() + ${leaseTtlMs}::float8 * interval '1 millisecond')`);
+  await db.query(sql.type(zVoid)`
+    update node_registry.sweep_state set halted_at = node_registry.lease_clock()
+    where halted_at > node_registry.lease_clock()`);
+  await db.query(sql.type(zVoid)`
+    update node_registry.sweep_state set released_until = node_registry.lease_clock()
+    where released_until > node_registry.lease_clock() + ${leaseTtlMs}::float8 * interval '1 millisecond'`);
 }
 
 export async function haltSweep(db: Connection, found: Overdue): Promise<void> {
