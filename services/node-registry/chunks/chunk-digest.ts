@@ -9,8 +9,13 @@ export function digestTermOf(chunkHash: string): bigint {
 
 /** The sum modulo 2^64, in which order and grouping do not matter. */
 export function digestOf(chunkHashes: Iterable<string>): bigint {
+  return sumOf(Iterator.from(chunkHashes).map(digestTermOf));
+}
+
+/** Modulo 2^64, of terms or of sums. */
+export function sumOf(terms: Iterable<bigint>): bigint {
   let sum = 0n;
-  for (const chunkHash of chunkHashes) sum += digestTermOf(chunkHash);
+  for (const term of terms) sum += term;
   return sum % MODULUS;
 }
 

@@ -146,6 +146,20 @@ export async function readBusyNodes(db: Connection) {
     where assigned_bytes > 0 or pending_deletions > 0`);
 }
 
+/** Sets the running sum right unless it has changed since it was read; false then, and the next report tries again. */
+export async function correctDigest(
+  db: Connection,
+  nodeRowId: bigint,
+  { sum, runningSum }: { readonly sum: bigint; readonly runningSum: bigint },
+  now: Temporal.Instant,
+): Promise<boolean> {
+  const { rowCount } = await db.query(sql.type(zVoid)`
+    update node_registry.node_holdings
+    set digest = ${sum.toString()}::numeric, digest_changed_at = ${instant(now)}
+    where node_id = ${nodeRowId} and digest = ${runningSum.toString()}::numeric`);
+  return rowCount > 0;
+}
+
 const zDigest = z.strictObject({
   node_id: zInt8,
   digest: z.string(),

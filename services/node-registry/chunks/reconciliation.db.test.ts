@@ -116,6 +116,24 @@ test("a bucket settles a difference: assigned is confirmed, unknown is to be del
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
+test("a running sum that somebody has changed by hand is put right by the next report of the sums", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(2);
+  if (node === undefined) throw new Error("no node");
+  const held = (await stored(f, 5)).held(node);
+  await f.pool.query(sql.unsafe`update node_registry.node_holdings set digest = 7 where node_id = ${node.rowId}`);
+  await f.clock.advance(2_000);
+  beat(f, node, held);
+  await round(f);
+  expect(beat(f, node, held)).toEqual(["reportChunks"]);
+  expect((await node.client.reportChunkDigests({ digests: bucketDigests(held) })).buckets).toEqual([]);
+  await f.clock.advance(60_000);
+  beat(f, node, held);
+  await round(f);
+  expect(beat(f, node, held)).toEqual([]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
 test("bad digests and buckets are refused", async () => {
   await using f = await createChunkFixture();
   const [node] = await f.addNodes(1);

@@ -186,10 +186,17 @@ export async function readReplicasOfNode(
   return rows.map(fromRow);
 }
 
-const zBucketSum = z.strictObject({ bucket: z.int(), digest: z.string() });
+const zBucketSum = z.strictObject({ bucket: z.int().nullable(), digest: z.string() });
+
+/** Of one snapshot. */
+export interface BucketSums {
+  readonly sums: ReadonlyMap<number, bigint>;
+  /** The node's digest as every change has kept it. */
+  readonly runningSum: bigint;
+}
 
 /** The digest of each bucket that is not empty, from the rows themselves. */
-export async function sumBuckets(db: Connection, nodeRowId: bigint): Promise<ReadonlyMap<number, bigint>> {
+export async function sumBuckets(db: Connection, nodeRowId: bigint): Promise<BucketSums> {
   const rows = await db.any(sql.type(zBucketSum)`
     select bucket, mod(sum(high::numeric * 4294967296 + low), 18446744073709551616)::text as digest
     from (
@@ -202,8 +209,16 @@ export async function sumBuckets(db: Connection, nodeRowId: bigint): Promise<Rea
         where node_id = ${nodeRowId} and stored_at is not null
       ) as held
     ) as terms (bucket, high, low)
-    group by bucket`);
-  return new Map(rows.map((row) => [row.bucket, BigInt(row.digest)]));
+    group by bucket
+    union all
+    select null, coalesce((select digest from node_registry.node_holdings where node_id = ${nodeRowId}), 0)::text`);
+  const sums = new Map<number, bigint>();
+  let runningSum = 0n;
+  for (const { bucket, digest } of rows) {
+    if (bucket === null) runningSum = BigInt(digest);
+    else sums.set(bucket, BigInt(digest));
+  }
+  return { sums, runningSum };
 }
 
 function hashesOf(pairs: readonly Pair[]) {

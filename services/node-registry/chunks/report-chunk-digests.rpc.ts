@@ -4,7 +4,8 @@ import { overloaded } from "#platform/rpc/errors.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
 import { callingNode } from "../directory/calling-node.worker.ts";
-import { digestFromBytes } from "./chunk-digest.ts";
+import { digestFromBytes, sumOf } from "./chunk-digest.ts";
+import { correctDigest } from "./holdings.store.ts";
 import type { NodeCommands } from "./node-commands.ts";
 import { sumBuckets } from "./replicas.store.ts";
 
@@ -12,7 +13,7 @@ import { sumBuckets } from "./replicas.store.ts";
 const MAX_AT_ONCE = 4;
 
 export function reportChunkDigests(
-  deps: Pick<Deps, "pool" | "view"> & { readonly commands: NodeCommands },
+  deps: Pick<Deps, "pool" | "view" | "clock" | "log"> & { readonly commands: NodeCommands },
 ): MethodImpl<typeof NodeService.method.reportChunkDigests> {
   const running = new Set<string>();
   return async ({ digests }, context) => {
@@ -28,8 +29,14 @@ export function reportChunkDigests(
     }
     running.add(node.nodeId);
     try {
-      const sums = await sumBuckets(deps.pool, node.rowId);
+      const { sums, runningSum } = await sumBuckets(deps.pool, node.rowId);
       deps.commands.reported(node.nodeId);
+      const sum = sumOf(sums.values());
+      // Read in one snapshot, so they are equal unless somebody has changed rows by hand: every bucket may agree then, and
+      // the node would be asked, and all its replicas summed, for ever.
+      if (sum !== runningSum && (await correctDigest(deps.pool, node.rowId, { sum, runningSum }, deps.clock.now()))) {
+        deps.log.error({ nodeId: node.nodeId }, "the running sum of a node's chunks was wrong and has been corrected");
+      }
       const buckets = digests.flatMap((digest, bucket) =>
         digestFromBytes(digest) === (sums.get(bucket) ?? 0n) ? [] : [bucket],
       );
