@@ -71,7 +71,8 @@ export class SingleMessage {
 // In the words of grpc-js, which reads all other requests.
 const noMessage = new GrpcStatus(Code.Unimplemented, "Received no request message for a unary method");
 const secondMessage = new GrpcStatus(Code.Unimplemented, "Received a second request message for a unary method");
-const unknownEncoding = new GrpcStatus(Code.Unimplemented, "The message is compressed, but the call names no encoding");
+// grpc-js would take it for a plain message; this is what the specification of gRPC's compression wants.
+const unknownEncoding = new GrpcStatus(Code.Internal, "The message is compressed, but the call names no encoding");
 
 function tooLarge(bytes: number, maxBytes: number): GrpcStatus {
   return new GrpcStatus(Code.ResourceExhausted, `Received message larger than max (${bytes} vs ${maxBytes})`);

@@ -81,9 +81,10 @@ test("a compressed request is understood, and refused where the call does not sa
   const named = open(edge.session, { "grpc-encoding": "gzip" });
   named.end(frameOf("packed", 1, gzipSync));
   expect(valueIn((await answerOf(named)).body)).toBe("packed");
-  const unnamed = open(edge.session);
-  unnamed.end(frameOf("packed", 1, gzipSync));
-  expect((await answerOf(unnamed)).headers["grpc-status"]).toBe(String(Code.Unimplemented));
+  for (const headers of [{}, { "grpc-encoding": "identity" }]) {
+    const unnamed = open(edge.session, headers).end(frameOf("packed", 1, gzipSync));
+    expect((await answerOf(unnamed)).headers["grpc-status"]).toBe(String(Code.Internal));
+  }
 });
 
 test.for([
