@@ -6,7 +6,7 @@ import { STARTS_PER_TURN } from "./start-queue.ts";
 
 /** For bodies that all come from one address. */
 function budgetOf(maxBytes: number) {
-  const within = createBodyBudget({ maxBytes, maxBytesPerAddress: maxBytes });
+  const within = createBodyBudget({ maxBytes, maxBytesPerAddress: maxBytes, maxBytesPerSecond: 1e9 });
   return (body: AsyncIterable<Uint8Array>) => within(body, "192.0.2.1");
 }
 
@@ -49,7 +49,7 @@ test("the largest body is refused when all together are too large, also while it
 });
 
 test("an address that holds too much is refused its largest body, and neither its smaller ones nor another address", async () => {
-  const within = createBodyBudget({ maxBytes: 1_000_000, maxBytesPerAddress: 100_000 });
+  const within = createBodyBudget({ maxBytes: 1_000_000, maxBytesPerAddress: 100_000, maxBytesPerSecond: 1e9 });
   const [large, small, other] = [manualBody(), manualBody(), manualBody()];
   const [largeReader, smallReader] = [large, small].map((body) => within(body, "192.0.2.1")[Symbol.asyncIterator]());
   const otherReader = within(other, "192.0.2.2")[Symbol.asyncIterator]();

@@ -13,6 +13,8 @@ import { createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
+import { resetUnread } from "./unread-body.ts";
+import { wholeBody } from "./whole-body.ts";
 
 /** A request handler for HTTP/1.1 and HTTP/2; connect-node has the type but does not export it. */
 export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
@@ -24,6 +26,7 @@ export interface ConnectHandlerOptions {
   /** For the bodies of all requests that are being read, together. */
   readonly maxBodyBytes: number;
   readonly maxBodyBytesPerAddress: number;
+  readonly maxBodyBytesPerSecond: number;
   readonly log: Logger;
   /** For paths that are no RPC. */
   readonly fallback: NodeHandler;
@@ -31,6 +34,8 @@ export interface ConnectHandlerOptions {
 
 // setTimeout fires at once above this, so a longer deadline would be none at all; Connect answers INVALID_ARGUMENT.
 const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+const ENVELOPED = /^application\/(?:grpc|connect\+)/i;
 
 /**
  * Connect, gRPC and gRPC-Web for the given services. May throw for a request whose path and Host make no URL.
@@ -59,6 +64,7 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
   const withinBudget = createBodyBudget({
     maxBytes: options.maxBodyBytes,
     maxBytesPerAddress: options.maxBodyBytesPerAddress,
+    maxBytesPerSecond: options.maxBodyBytesPerSecond,
   });
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response) => {
@@ -66,11 +72,16 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     if (handler === undefined) return options.fallback(request, response);
     const contextValues = createContextValues().set(peerKey, () => peerOf(request, trustedProxyCount));
     const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
-    forgetLength(universal.header, policedByName.get(handler.service.typeName)?.readMaxBytes ?? options.readMaxBytes);
+    resetUnread(request);
+    const readMaxBytes = policedByName.get(handler.service.typeName)?.readMaxBytes ?? options.readMaxBytes;
+    forgetLength(universal.header, readMaxBytes);
+    const isEnveloped = ENVELOPED.test(universal.header.get("content-type") ?? "");
     // A stream of requests lasts as long as its client likes; its messages are bounded one by one.
     const body = isOpenEnded(handler.method)
       ? universal.body
-      : budgeted(universal.body, (bytes) => withinBudget(bytes, peerOf(request, trustedProxyCount).host));
+      : bounded(universal.body, (pieces) =>
+          wholeBody(withinBudget(pieces, peerOf(request, trustedProxyCount).host), { readMaxBytes, isEnveloped }),
+        );
     serveCall(handler, { ...universal, body, contextValues }, policedByName.get(handler.service.typeName))
       .then((answer) => universalResponseToNodeResponse(answer, response))
       // The client is gone; the call itself has been logged by its policy.
@@ -87,11 +98,11 @@ function forgetLength(header: Headers, readMaxBytes: number): void {
   if (Number(header.get("content-length")) <= readMaxBytes) header.delete("content-length");
 }
 
-function budgeted(
+function bounded(
   body: UniversalServerRequest["body"],
-  within: (body: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>,
+  bound: (pieces: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>,
 ): UniversalServerRequest["body"] {
-  return typeof body === "object" && body !== null && Symbol.asyncIterator in body ? within(body) : body;
+  return typeof body === "object" && body !== null && Symbol.asyncIterator in body ? bound(body) : body;
 }
 
 function isOpenEnded({ methodKind }: DescMethod): boolean {

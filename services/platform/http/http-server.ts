@@ -38,6 +38,8 @@ export interface HttpLimits {
   readonly maxBodyBytes: number;
   /** Of those from one address: gateways share one, and a large request is a few hundred kilobytes. */
   readonly maxBodyBytesPerAddress: number;
+  /** From one address, of large requests: twenty PlaceChunks of 1,000 chunks a second, more than one process serves. */
+  readonly maxBodyBytesPerSecond: number;
   /** HTTP/2: pinged when idle for this long, destroyed when the answer stays away, sent off when unused for long. */
   readonly idleMs: number;
   readonly pingTimeoutMs: number;
@@ -53,6 +55,7 @@ const DEFAULT_LIMITS: HttpLimits = {
   maxConcurrentStreams: 100,
   maxBodyBytes: 128 * 1024 * 1024,
   maxBodyBytesPerAddress: 32 * 1024 * 1024,
+  maxBodyBytesPerSecond: 8 * 1024 * 1024,
   idleMs: 30_000,
   pingTimeoutMs: 20_000,
   unusedMs: 600_000,
@@ -76,6 +79,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     readMaxBytes: options.readMaxBytes ?? READ_MAX_BYTES,
     maxBodyBytes: limits.maxBodyBytes,
     maxBodyBytesPerAddress: limits.maxBodyBytesPerAddress,
+    maxBodyBytesPerSecond: limits.maxBodyBytesPerSecond,
     fallback: notFound,
   });
   const handler = startInTurns(createDispatcher(options.routes ?? [], options.services, rpc));
