@@ -6,7 +6,7 @@ import {
   HeartbeatResponseSchema,
   type NodeService,
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
-import { peerAddressOf } from "#platform/rpc/caller.ts";
+import { type CertificateInUse, nodeCallerOf, peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
 import { callingNode, knownCallingNode } from "../directory/calling-node.worker.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
@@ -27,7 +27,7 @@ export function heartbeat(deps: HeartbeatDeps): MethodImpl<typeof NodeService.me
   function answer(node: NodeRecord, request: HeartbeatRequest, context: HandlerContext) {
     const source = sources.get(node.rowId) ?? newSource(deps, node);
     sources.set(node.rowId, source);
-    source.moveTo(peerAddressOf(context).host);
+    source.moveTo(peerAddressOf(context).host, nodeCallerOf(context).certificate);
     const storing = acceptHeartbeat(deps, source, request);
     return storing === undefined ? source.answers.next() : storing.then(() => source.answers.next());
   }
@@ -42,12 +42,13 @@ export function heartbeat(deps: HeartbeatDeps): MethodImpl<typeof NodeService.me
 interface UnarySource extends BeatSource {
   readonly rate: RateGuard;
   readonly answers: Answers<HeartbeatResponse>;
-  moveTo(host: string): void;
+  moveTo(host: string, certificate: CertificateInUse | undefined): void;
 }
 
 function newSource(deps: HeartbeatDeps, node: NodeRecord): UnarySource {
   let lastHost = "";
   let peerNetwork = "";
+  let inUse: CertificateInUse | undefined;
   const folded: FoldedBeat | undefined = undefined;
   return {
     node,
@@ -57,9 +58,10 @@ function newSource(deps: HeartbeatDeps, node: NodeRecord): UnarySource {
     },
     folded,
     rate: createRateGuard(),
-    answers: createAnswers(deps.clock, node, () => create(HeartbeatResponseSchema, heartbeatAnswer(deps, node))),
+    answers: createAnswers(deps.clock, node, () => create(HeartbeatResponseSchema, heartbeatAnswer(deps, node, inUse))),
     superseded: () => {},
-    moveTo: (host) => {
+    moveTo: (host, certificate) => {
+      inUse = certificate;
       if (host === lastHost) return;
       lastHost = host;
       peerNetwork = networkOf(host);

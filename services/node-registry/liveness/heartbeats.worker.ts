@@ -2,6 +2,7 @@ import { Code } from "@connectrpc/connect";
 import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeState } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import type { Gate } from "#platform/postgres/gate.ts";
+import type { CertificateInUse } from "#platform/rpc/caller.ts";
 import { dependencyUnavailable } from "#platform/rpc/errors.ts";
 import { toDuration, toTimestamp } from "#platform/rpc/time.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
@@ -91,17 +92,21 @@ export interface HeartbeatAnswer {
   readonly commands: NodeCommand[];
 }
 
-export function heartbeatAnswer(deps: HeartbeatDeps, node: NodeRecord): HeartbeatAnswer {
+export function heartbeatAnswer(
+  deps: HeartbeatDeps,
+  node: NodeRecord,
+  certificate: CertificateInUse | undefined,
+): HeartbeatAnswer {
   return {
     nextHeartbeatIn: toDuration(Math.round(nextHeartbeatMs(deps))),
     serverTime: toTimestamp(deps.clock.now()),
     state: toProtoNodeState(node.state),
-    commands: commandsFor(deps, node),
+    commands: commandsFor(deps, node, certificate),
   };
 }
 
-function commandsFor(deps: HeartbeatDeps, node: NodeRecord): NodeCommand[] {
-  const own = ownCommands(deps.ownCommands, node);
+function commandsFor(deps: HeartbeatDeps, node: NodeRecord, certificate: CertificateInUse | undefined): NodeCommand[] {
+  const own = ownCommands(deps.ownCommands, node, certificate);
   return [...own, ...deps.chunkRooms.commandsFor(node.nodeId, MAX_COMMANDS - own.length)];
 }
 

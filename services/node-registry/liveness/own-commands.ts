@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import { type NodeCommand, NodeCommandSchema } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
+import type { CertificateInUse } from "#platform/rpc/caller.ts";
 import { toTimestamp } from "#platform/rpc/time.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
@@ -16,20 +17,36 @@ export interface OwnCommandsDeps {
  * What liveness itself asks of a node: to renew its certificate (in the last third of its life, or while the CA is being
  * replaced) and to know that it is draining.
  */
-export function ownCommands(deps: OwnCommandsDeps, node: NodeRecord): readonly NodeCommand[] {
+export function ownCommands(
+  deps: OwnCommandsDeps,
+  node: NodeRecord,
+  certificate: CertificateInUse | undefined,
+): readonly NodeCommand[] {
   const isDraining = node.state === "draining";
-  const isDue = isRenewalDue(deps, node);
+  const isDue = isRenewalDue(deps, node, certificate);
   if (!isDraining && !isDue) return none;
   return [...(isDue ? [renewCommand(node)] : []), ...(isDraining ? [drainCommand(node)] : [])];
 }
 
 const none: readonly NodeCommand[] = [];
 
-function isRenewalDue(deps: OwnCommandsDeps, node: NodeRecord): boolean {
-  const expiresAt = node.certificateExpiresAt;
-  if (expiresAt === null) return false;
-  if (node.certificateAuthorityId !== deps.issuingAuthorityId()) return true;
-  return expiresAt.epochMilliseconds - deps.clock.now().epochMilliseconds < deps.certificateTtlMs / 3;
+function isRenewalDue(
+  { clock, certificateTtlMs, issuingAuthorityId }: OwnCommandsDeps,
+  node: NodeRecord,
+  certificate: CertificateInUse | undefined,
+): boolean {
+  if (node.certificateExpiresAt === null) return false;
+  if (node.certificateAuthorityId !== issuingAuthorityId()) return true;
+  const expiresAtMs = node.certificateExpiresAt.epochMilliseconds;
+  if (expiresAtMs - clock.now().epochMilliseconds < certificateTtlMs / 3) return true;
+  // It came back with an older one than it was given: the answer with the newer was lost, or the node before it kept it.
+  // Asked once per connection, because the next renewal is younger than the connection. Certificates count in seconds.
+  const issuedAtMs = expiresAtMs - certificateTtlMs;
+  return (
+    certificate !== undefined &&
+    certificate.connectedAtMs > issuedAtMs &&
+    certificate.expiresAtMs <= expiresAtMs - 1_000
+  );
 }
 
 function renewCommand(node: NodeRecord): NodeCommand {

@@ -6,10 +6,11 @@ import {
   type StreamHeartbeatsResponse,
   StreamHeartbeatsResponseSchema,
 } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
-import { peerAddressOf } from "#platform/rpc/caller.ts";
+import { nodeCallerOf, peerAddressOf } from "#platform/rpc/caller.ts";
 import { networkOf } from "../directory/address.ts";
 import { callingNode } from "../directory/calling-node.worker.ts";
 import { type Answers, createAnswers } from "./answers.ts";
+import { createCertificateGuard } from "./certificate-guard.ts";
 import { acceptHeartbeat, type HeartbeatDeps, heartbeatAnswer } from "./heartbeats.worker.ts";
 import type { NodeStream } from "./node-streams.ts";
 
@@ -31,6 +32,7 @@ function createExchange(
   context: HandlerContext,
 ): AsyncIterator<StreamHeartbeatsResponse, undefined> {
   const inner = requests[Symbol.asyncIterator]();
+  const assertUnexpired = createCertificateGuard(deps.clock, context);
   let stream: NodeStream | undefined;
   let answers: Answers<StreamHeartbeatsResponse> | undefined;
   let isOver = false;
@@ -44,7 +46,7 @@ function createExchange(
     const node = await callingNode(deps, context);
     stream = deps.streams.open(node, networkOf(peerAddressOf(context).host));
     answers = createAnswers(deps.clock, node, () =>
-      create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, node)),
+      create(StreamHeartbeatsResponseSchema, heartbeatAnswer(deps, node, nodeCallerOf(context).certificate)),
     );
     // The client may have gone while its node was looked up: nobody would close the stream any more.
     if (isOver) stream.close();
@@ -57,6 +59,7 @@ function createExchange(
       close();
       return { done: true, value: undefined };
     }
+    assertUnexpired();
     if (stream === undefined || answers === undefined) return begin(result.value);
     return answer(deps, result.value, stream, answers);
   }

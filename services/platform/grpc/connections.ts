@@ -56,9 +56,10 @@ export function createNodeConnections(maxPerNode: number): NodeConnections {
         ...(socket.remotePort === undefined ? {} : { port: socket.remotePort }),
         isEncrypted: true,
       };
+      const validToMs = certificate.validToDate.getTime();
       const connection: NodeConnection = {
-        caller: { kind: "node", nodeId },
-        validToMs: certificate.validToDate.getTime(),
+        caller: { kind: "node", nodeId, certificate: { expiresAtMs: validToMs, connectedAtMs: Date.now() } },
+        validToMs,
         socket,
         peer: () => origin,
       };

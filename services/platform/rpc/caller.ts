@@ -5,7 +5,13 @@ export type Caller =
   | { readonly kind: "anonymous" }
   | { readonly kind: "user"; readonly userId: string; readonly sessionId: string; readonly isAdmin: boolean }
   | { readonly kind: "service"; readonly clientId: string; readonly scopes: ReadonlySet<string> }
-  | { readonly kind: "node"; readonly nodeId: string };
+  | { readonly kind: "node"; readonly nodeId: string; readonly certificate?: CertificateInUse };
+
+/** What a connection has proved a node with; in milliseconds since 1970. */
+export interface CertificateInUse {
+  readonly expiresAtMs: number;
+  readonly connectedAtMs: number;
+}
 
 export type CallerOf<K extends Caller["kind"]> = Extract<Caller, { kind: K }>;
 
@@ -42,9 +48,14 @@ export function serviceCallerOf(context: HandlerContext): CallerOf<"service"> {
 
 /** The node whose certificate the connection proved. Only for RPCs of the node edge: otherwise it throws (INTERNAL). */
 export function nodeIdOf(context: HandlerContext): string {
+  return nodeCallerOf(context).nodeId;
+}
+
+/** Like `nodeIdOf`, with the certificate. */
+export function nodeCallerOf(context: HandlerContext): CallerOf<"node"> {
   const caller = callerOf(context);
   if (caller.kind !== "node") throw wrongKind(context, caller);
-  return caller.nodeId;
+  return caller;
 }
 
 export function peerAddressOf(context: HandlerContext): Peer {
