@@ -1,3 +1,5 @@
+import { MOST_AHEAD_MS } from "#platform/identity/revocations.ts";
+
 /** What decides about a refresh. */
 export interface SessionState {
   /** Of the newest refresh token. */
@@ -52,10 +54,11 @@ export function idleExpiry(now: Temporal.Instant, absolute: Temporal.Instant, ru
 /**
  * The `iat` of a new access token: this whole second, or the first one after the last revocation of all of the user's
  * tokens. So a token made after a revocation is never taken for one made before, though both were made within a second.
+ * A revocation that was made by a clock far ahead counts for nothing, here and with the verifiers.
  */
 export function tokenIssuedAt(now: Temporal.Instant, validAfter: Temporal.Instant | null): Temporal.Instant {
   const nowMs = wholeSecondMs(now);
-  const firstMs = validAfter === null ? nowMs : validAfter.epochMilliseconds + 1_000;
+  const firstMs = validAfter === null || isFarAhead(validAfter, now) ? nowMs : validAfter.epochMilliseconds + 1_000;
   return Temporal.Instant.fromEpochMilliseconds(Math.max(nowMs, firstMs));
 }
 
@@ -68,9 +71,13 @@ export function validAfter(
   issued: readonly Temporal.Instant[],
   before: Temporal.Instant | null,
 ): Temporal.Instant {
-  const beforeMs = before === null ? 0 : before.epochMilliseconds;
-  const ms = Math.max(wholeSecondMs(now), beforeMs, ...issued.map((instant) => instant.epochMilliseconds));
+  const known = [...issued, ...(before === null ? [] : [before])].filter((instant) => !isFarAhead(instant, now));
+  const ms = Math.max(wholeSecondMs(now), ...known.map((instant) => instant.epochMilliseconds));
   return Temporal.Instant.fromEpochMilliseconds(ms);
+}
+
+function isFarAhead(instant: Temporal.Instant, now: Temporal.Instant): boolean {
+  return instant.epochMilliseconds > now.epochMilliseconds + MOST_AHEAD_MS;
 }
 
 function wholeSecondMs(instant: Temporal.Instant): number {

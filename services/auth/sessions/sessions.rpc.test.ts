@@ -23,6 +23,7 @@ afterAll(async () => {
 });
 
 const password = "a long and unusual phrase";
+const YEAR_MS = 365 * 86_400_000;
 
 async function signIn(username = `user-${randomUUID()}`) {
   const { user, tokens } = await auth.auth.register({ username, password });
@@ -148,6 +149,22 @@ test("whoever goes on revoking all and signing in gets tokens that are good at o
     expect(Number(iat) * 1_000 - clock.now().epochMilliseconds).toBeLessThan(2_000);
     await auth.auth.revokeAllSessions({}, bearer(tokens?.accessToken));
   }
+});
+
+test("who revoked all while the clock was years ahead signs in when it is right again, and may revoke all again", async () => {
+  const { username } = await signIn();
+  clock.jump(2 * YEAR_MS);
+  const ahead = (await auth.auth.login({ username, password })).tokens;
+  await auth.auth.revokeAllSessions({}, bearer(ahead?.accessToken));
+  clock.jump(-2 * YEAR_MS);
+  expect(await reasonOf(auth.auth.getCurrentUser({}, bearer(ahead?.accessToken)))).toBe("TOKEN_INVALID");
+  const first = (await auth.auth.login({ username, password })).tokens;
+  const second = (await refresh(first?.refreshToken ?? "")).tokens;
+  for (const tokens of [first, second]) {
+    expect((await auth.auth.getCurrentUser({}, bearer(tokens?.accessToken))).user?.username).toBe(username);
+  }
+  await auth.auth.revokeAllSessions({}, bearer(second?.accessToken));
+  expect(await reasonOf(auth.auth.getCurrentUser({}, bearer(second?.accessToken)))).toBe("TOKEN_INVALID");
 });
 
 test("a password change ends the other sessions, keeps this one and the salt", async () => {

@@ -59,7 +59,9 @@ export async function rotateSession(db: Connection, rotation: Rotation): Promise
     set generation = s.generation + 1,
         rotated_at = ${now},
         idle_expires_at = least(${instant(rotation.idleExpiresAt)}, s.absolute_expires_at),
-        token_issued_at = greatest(date_trunc('second', ${now}), u.valid_after + interval '1 second'),
+        -- as tokenIssuedAt in session.ts
+        token_issued_at = greatest(date_trunc('second', ${now}),
+          case when u.valid_after <= ${now} + interval '1 day' then u.valid_after + interval '1 second' end),
         token_key_id = ${rotation.tokenKeyId},
         token_is_admin = u.is_admin,
         client_address = ${rotation.clientAddress},

@@ -33,3 +33,12 @@ test("what no token can outlive is forgotten", async () => {
   revocations.add({ userId: "u", sessionIds: ["s"], validAfter: clock.now() });
   expect(revocations.size()).toBe(1);
 });
+
+test("what was revoked while the clock was far ahead locks nobody out, and hides no later revocation", () => {
+  const revocations = createRevocations(clock);
+  const claims = { sub: "u1", sid: "s1", iat: nowS() };
+  revocations.add({ userId: "u1", sessionIds: [], validAfter: clock.now().add({ hours: 48 }) });
+  expect(revocations.isRevoked(claims)).toBe(false);
+  revocations.add({ userId: "u1", sessionIds: [], validAfter: clock.now() });
+  expect(revocations.isRevoked(claims)).toBe(true);
+});

@@ -28,12 +28,24 @@ export interface Revocations {
  */
 export const NOTICE_LIFE_MS = 15 * 60_000;
 
+/**
+ * A revocation that lies further ahead was made while the clock was wrong. It is not obeyed, or its user would be locked
+ * out until then; the tokens that it was for are refused as being from the future.
+ */
+export const MOST_AHEAD_MS = 86_400_000;
+
 export function createRevocations(clock: Clock): Revocations {
   const users = new Map<string, number>();
   const sessions = new Map<string, number>();
 
+  const obeyed = (entries: Map<string, number>, id: string) => {
+    const validAfterMs = entries.get(id);
+    if (validAfterMs === undefined) return Number.NEGATIVE_INFINITY;
+    return validAfterMs > clock.now().epochMilliseconds + MOST_AHEAD_MS ? Number.NEGATIVE_INFINITY : validAfterMs;
+  };
+
   const raise = (entries: Map<string, number>, id: string, validAfterMs: number) => {
-    const before = entries.get(id) ?? Number.NEGATIVE_INFINITY;
+    const before = obeyed(entries, id);
     // Deleted first, so that the map stays in the order of the last change and old entries are at its head.
     entries.delete(id);
     entries.set(id, Math.max(before, validAfterMs));
@@ -51,7 +63,7 @@ export function createRevocations(clock: Clock): Revocations {
     },
     isRevoked: ({ sub, sid, iat }) => {
       const issuedMs = iat * 1_000;
-      return issuedMs <= (users.get(sub) ?? -1) || issuedMs <= (sessions.get(sid) ?? -1);
+      return issuedMs <= obeyed(users, sub) || issuedMs <= obeyed(sessions, sid);
     },
     size: () => users.size + sessions.size,
   };

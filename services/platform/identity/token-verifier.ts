@@ -85,6 +85,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const known = remembered.get(token);
       const verified = known !== undefined && known.epoch === keys.epoch ? known : await check(token);
       const nowS = clock.now().epochMilliseconds / 1_000;
+      // Also of a token that was good before: the clock may have gone back since.
+      if (verified.claims.iat > nowS + LEEWAY_S) {
+        throw unauthenticated("TOKEN_INVALID", "the access token was issued in the future");
+      }
       if (verified.claims.exp + LEEWAY_S <= nowS) {
         remembered.delete(token);
         throw unauthenticated("TOKEN_INVALID", "the access token has expired");
@@ -120,9 +124,6 @@ async function verifySignature(
     });
     const claims = claimsSchema.safeParse(payload);
     if (!claims.success) throw unauthenticated("TOKEN_INVALID", "the access token lacks a claim");
-    if (claims.data.iat > now.epochMilliseconds / 1_000 + LEEWAY_S) {
-      throw unauthenticated("TOKEN_INVALID", "the access token was issued in the future");
-    }
     return claims.data;
   } catch (error) {
     if (error instanceof errors.JWTExpired) throw unauthenticated("TOKEN_INVALID", "the access token has expired");
