@@ -64,10 +64,10 @@ export async function activateAnnounced(
  * A retiring authority is retired once no node that may still come has a living certificate of it. What it has signed is
  * refused from then on.
  */
-export async function retireUnused(db: Connection, now: Temporal.Instant): Promise<boolean> {
+export async function retireUnused(db: Connection, now: Temporal.Instant, overlapMs: number): Promise<boolean> {
   const { rowCount } = await db.query(sql.unsafe`
     update node_registry.certificate_authorities a set state = 'retired', state_since = ${instant(now)}
-    where a.state = 'retiring' and not exists (
+    where a.state = 'retiring' and a.state_since <= ${instant(now.subtract({ milliseconds: overlapMs }))} and not exists (
       select 1 from node_registry.storage_nodes n
       where n.certificate_authority_id = a.id and n.certificate_expires_at > ${instant(now)}
         and n.state not in ('disqualified', 'deregistered'))`);

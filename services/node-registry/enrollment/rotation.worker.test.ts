@@ -9,6 +9,14 @@ import { openBeats } from "../testing/beat-stream.ts";
 import { beat, createTestNetwork, heartbeat, type TestNetwork } from "../testing/test-registry.ts";
 import { announceAuthority } from "./rotation.worker.ts";
 
+/** For how long both held. */
+async function overlapOf(network: TestNetwork): Promise<number> {
+  const pool = await network.db.pool("node_registry");
+  return pool.oneFirst(sql.type(z.strictObject({ ms: z.number() }))`
+    select extract(epoch from max(state_since) - min(state_since))::float8 * 1000 as ms
+    from node_registry.certificate_authorities`);
+}
+
 async function statesOf(network: TestNetwork): Promise<string[]> {
   const pool = await network.db.pool("node_registry");
   const rows = await pool.any(sql.type(z.strictObject({ state: z.string() }))`
@@ -18,7 +26,8 @@ async function statesOf(network: TestNetwork): Promise<string[]> {
 
 test("the CA is replaced under running nodes: both hold, nodes renew, the old one is retired", async () => {
   await using network = await createTestNetwork();
-  const parts = { rotation: { everyMs: 100, announceMs: 500 }, authoritiesPollMs: 100 };
+  const overlapMs = 4_000;
+  const parts = { rotation: { everyMs: 100, announceMs: 500, overlapMs }, authoritiesPollMs: 100 };
   await using registry = await network.registry({}, parts);
   const [node, sleeper] = [await registry.enroll(), await registry.enroll()];
   using client = node.connect();
@@ -56,6 +65,7 @@ test("the CA is replaced under running nodes: both hold, nodes renew, the old on
   await pool.query(sql.unsafe`
     update node_registry.storage_nodes set certificate_expires_at = now() where node_id = decode(${sleeper.nodeId}, 'hex')`);
   await vi.waitFor(async () => expect(await statesOf(network)).toEqual(["retired", "active"]), 60_000);
+  expect(await overlapOf(network)).toBeGreaterThanOrEqual(overlapMs);
   await vi.waitFor(async () => {
     using refused = sleeper.connect();
     expect((await failureOf(refused.unary(heartbeat, beat(2), { deadlineMs: 10_000 }))).code).toBe(14);

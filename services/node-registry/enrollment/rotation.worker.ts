@@ -12,14 +12,19 @@ export interface RotationTimes {
   readonly everyMs: number;
   /** How long a new authority is only trusted, until every registry process and its node edge have heard of it. */
   readonly announceMs: number;
+  /**
+   * How long the one before stays trusted at least, although no node seems to need it: the answer with a new certificate
+   * may have been lost, and its node, which is asked again when it connects, knows only the old one.
+   */
+  readonly overlapMs: number;
 }
 
-export const rotationTimes: RotationTimes = { everyMs: 10_000, announceMs: 60_000 };
+export const rotationTimes: RotationTimes = { everyMs: 10_000, announceMs: 60_000, overlapMs: 3_600_000 };
 
 /**
  * Takes the replacement of the CA through its steps, in one process at a time: announced (trusted everywhere), active
- * (nodes are asked to renew, servers still use the old one), and the old one retired when no living certificate of a
- * node needs it. An authority near its end is replaced by itself, any other one by `announceAuthority`.
+ * (nodes are asked to renew, servers still use the old one), and after the overlap the old one retired when no living
+ * certificate of a node needs it. An authority near its end is replaced by itself, any other one by `announceAuthority`.
  */
 export function startRotation(
   deps: AuthoritiesDeps & { readonly pool: Pool; readonly clock: Clock; readonly log: Logger },
@@ -58,7 +63,7 @@ async function advanceRotation(deps: AuthoritiesDeps, times: RotationTimes): Pro
   if (await deps.pool.transaction((tx) => activateAnnounced(tx, now, times.announceMs))) {
     deps.log.warn("a new certificate authority issues from now on; nodes are asked to renew");
   }
-  if (await retireUnused(deps.pool, now)) deps.log.warn("a certificate authority is retired");
+  if (await retireUnused(deps.pool, now, times.overlapMs)) deps.log.warn("a certificate authority is retired");
   const rows = await selectAuthorities(deps.pool);
   const active = rows.find((row) => row.state === "active");
   const isNearEnd = active !== undefined && active.expires_at.since(now).total("milliseconds") < REPLACE_BEFORE_MS;
