@@ -77,7 +77,7 @@ export type NodeCommand = Message<"decentrastore.node_registry.v1.NodeCommand"> 
     case: "reportChunks";
   } | {
     /**
-     * Get a new certificate. Acknowledged by RenewCertificate.
+     * Get a new certificate. Acknowledged by RenewCertificate; repeated to a node that connects again without it.
      *
      * @generated from field: decentrastore.node_registry.v1.RenewCertificate renew_certificate = 7;
      */

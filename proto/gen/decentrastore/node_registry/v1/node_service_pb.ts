@@ -738,7 +738,7 @@ export const StoredChunkResultSchema: GenEnum<StoredChunkResult> = /*@__PURE__*/
  * What a storage node says, on the node edge with mutual TLS. The caller is its certificate; no field names it.
  * All RPCs can also give the common reasons of ErrorReason, and NODE_CERTIFICATE_INVALID, NODE_DISQUALIFIED and
  * NODE_DEREGISTERED; the comments list the others. A disqualified node is refused at its next message, also on a stream
- * that is open.
+ * that is open, and so is one whose connection was made with a certificate that has expired since.
  *
  * @generated from service decentrastore.node_registry.v1.NodeService
  */
