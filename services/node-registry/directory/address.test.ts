@@ -11,15 +11,21 @@ function isAccepted(host: string, allowsPrivate = false, port = 4_000): boolean 
   }
 }
 
-test.each(["node.example.org", "8.8.8.8", "2a00:1450::1", "xn--bcher-kva.example", "a.b-c.example."])(
-  "%s is an address for clients",
-  (host) => expect(isAccepted(host)).toBe(true),
-);
+test.each([
+  "node.example.org",
+  "8.8.8.8",
+  "2a00:1450::1",
+  "2001:4860::1",
+  "::ffff:8.8.8.8",
+  "xn--bcher-kva.example",
+  "a.b-c.example.",
+])("%s is an address for clients", (host) => expect(isAccepted(host)).toBe(true));
 
 test.each([
   ...["127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.1.1", "0.0.0.0", "224.0.0.1"],
   ...["::1", "::", "fe80::1", "fc00::1", "ff02::1", "::ffff:10.0.0.1", "localhost", "printer.local", "intranet"],
   ...["::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "fec0::1", "::ffff:7f00:1"],
+  ...["::ffff:0:10.0.0.1", "3fff::1", "5f00::1", "200::1", "1fff::1", "4000::1", "8000::1", "fdff::1", "100::1"],
 ])("%s is only an address where private ones are allowed", (host) => {
   expect(isAccepted(host)).toBe(false);
   expect(isAccepted(host, true)).toBe(true);

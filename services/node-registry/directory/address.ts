@@ -26,19 +26,24 @@ for (const [network, prefix] of [
   notPublic.addSubnet(network, prefix, "ipv4");
 }
 for (const [network, prefix] of [
-  // Besides the unspecified address and loopback the old ways to write an IPv4 address as an IPv6 one, with 64:ff9b, 2001
-  // and 2002: where they are still routed, they lead wherever the IPv4 address in them does.
+  // Besides the unspecified address and loopback the old ways to write an IPv4 address as an IPv6 one, with ::ffff:0,
+  // 64:ff9b, 2001 and 2002: where they are still routed, they lead wherever the IPv4 address in them does.
   ["::", 96],
+  ["::ffff:0:0:0", 96],
   ["64:ff9b::", 96],
   ["64:ff9b:1::", 48],
-  ["100::", 64],
   ["2001::", 32],
   ["2001:db8::", 32],
   ["2002::", 16],
-  ["fc00::", 7],
-  ["fe80::", 10],
-  ["fec0::", 10],
-  ["ff00::", 8],
+  ["3fff::", 20],
+  // Nothing but 2000::/3 is given out for the whole internet.
+  ["100::", 8],
+  ["200::", 7],
+  ["400::", 6],
+  ["800::", 5],
+  ["1000::", 4],
+  ["4000::", 2],
+  ["8000::", 1],
 ] as const) {
   notPublic.addSubnet(network, prefix, "ipv6");
 }
