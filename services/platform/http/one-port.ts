@@ -1,6 +1,7 @@
 import type { Server } from "node:http";
 import type { Http2Server } from "node:http2";
 import type { Socket } from "node:net";
+import { sliceForParser } from "./packet-slices.ts";
 
 // The first bytes of every HTTP/2 connection with prior knowledge ("PRI * HTTP/2.0"). No HTTP/1 method starts so.
 const PREFACE = Buffer.from("PRI ");
@@ -43,6 +44,7 @@ export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: 
         http2.emit("connection", socket);
       } else {
         for (const listener of asHttp1) listener.call(http1, socket);
+        sliceForParser(socket);
         socket.resume();
       }
     });
