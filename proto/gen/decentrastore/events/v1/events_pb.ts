@@ -1025,7 +1025,8 @@ export type UserSessionsRevoked = Message<"decentrastore.events.v1.UserSessionsR
   userId: string;
 
   /**
-   * Tokens of the sessions issued at or before this instant are refused.
+   * Tokens of the sessions issued at or before this instant are refused. More than a day ahead of the reader's clock it was
+   * made by a wrong one, and counts for nothing.
    *
    * @generated from field: google.protobuf.Timestamp valid_after = 2;
    */
