@@ -4,7 +4,8 @@ import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.
 import { toTimestamp } from "#platform/rpc/time.ts";
 import type { ChunkRooms, ChunkStats, Deps, NodeExplanation } from "./deps.ts";
 import type { NodeRecord } from "./directory/node-record.ts";
-import { brokenHardRule, type HardRule } from "./placement/scoring.ts";
+import { toProtoHardRules } from "./placement/rules.ts";
+import { brokenHardRules, roomOf } from "./placement/scoring.ts";
 import type { ProofRooms } from "./proof-rooms.ts";
 import { countOpenChallenges } from "./proofs/challenges.store.ts";
 import { readChunkStats, readHoldings } from "./repair/figures.store.ts";
@@ -43,12 +44,9 @@ export function joinRooms(
 async function explainHoldings(deps: Deps, node: NodeRecord): Promise<Partial<NodeExplanation>> {
   const holdings = await readHoldings(deps.pool, node.rowId);
   const differsSince = holdings.digest_differs_since;
-  const broken = brokenHardRule(node, Number(holdings.assigned_bytes), 1);
+  const broken = brokenHardRules(node, roomOf(node, Number(holdings.assigned_bytes)), 1);
   return {
-    brokenRules: [
-      ...(broken === undefined ? [] : [hardRules[broken]]),
-      ...(node.isOnProbation ? [PlacementRule.PROBATION_SHARE] : []),
-    ],
+    brokenRules: [...toProtoHardRules(broken), ...(node.isOnProbation ? [PlacementRule.PROBATION_SHARE] : [])],
     assignedBytes: holdings.assigned_bytes,
     assignedChunkCount: holdings.assigned_chunks,
     confirmedChunkCount: holdings.confirmed_chunks,
@@ -56,12 +54,6 @@ async function explainHoldings(deps: Deps, node: NodeRecord): Promise<Partial<No
     ...(differsSince === null ? {} : { digestDiffersSince: toTimestamp(differsSince) }),
   };
 }
-
-const hardRules: Readonly<Record<HardRule, PlacementRule>> = {
-  not_in_service: PlacementRule.IN_SERVICE,
-  not_online: PlacementRule.ONLINE,
-  not_enough_space: PlacementRule.FREE_SPACE,
-};
 
 async function chunkStats(deps: Deps): Promise<ChunkStats> {
   const stats = await readChunkStats(deps.pool);

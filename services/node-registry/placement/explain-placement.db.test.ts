@@ -10,17 +10,19 @@ test("each node is told which rules it breaks, with its score, its weight and it
   const draining = await f.addNode({ state: "draining" });
   const silent = await f.addNode({ liveness: "offline" });
   const full = await f.addNode({ freeBytes: 10n });
+  const hopeless = await f.addNode({ state: "draining", liveness: "offline", freeBytes: 10n });
   const answer = await f.chunks.explainPlacement({ sizeBytes: 1_000n, replicas: 2 });
   const of = (node: { nodeId: string }) => answer.candidates.find(({ nodeId }) => nodeId === node.nodeId);
   expect(answer.candidates.map(({ nodeId }) => nodeId)).toEqual(
-    [good, other, draining, silent, full].map((n) => n.nodeId).sort(),
+    [good, other, draining, silent, full, hopeless].map((n) => n.nodeId).sort(),
   );
-  expect([good, other, draining, silent, full].map((node) => of(node)?.brokenRules)).toEqual([
+  expect([good, other, draining, silent, full, hopeless].map((node) => of(node)?.brokenRules)).toEqual([
     [],
     [],
     [Rule.IN_SERVICE],
     [Rule.ONLINE],
     [Rule.FREE_SPACE],
+    [Rule.IN_SERVICE, Rule.ONLINE, Rule.FREE_SPACE],
   ]);
   expect(answer).toMatchObject({ eligibleNodes: 2, isPlaceable: true, relaxedRules: [] });
   expect(of(good)?.weight).toBeCloseTo(0.4 * 0.5 + 0.3 * 0.9 + 0.2 + 0.1);

@@ -1,7 +1,8 @@
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import { PROBATION_SHARE } from "./draw.ts";
-import { brokenHardRule, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
+import { toProtoHardRules } from "./rules.ts";
+import { brokenHardRules, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
 
 /** A chunk that could be placed now. */
 export interface PlacementQuestion {
@@ -84,16 +85,8 @@ function countNeighbours(able: readonly PlacementCandidate[]) {
   });
 }
 
-const HARD_RULES = {
-  not_in_service: PlacementRule.IN_SERVICE,
-  not_online: PlacementRule.ONLINE,
-  not_enough_space: PlacementRule.FREE_SPACE,
-} as const;
-
 function hardRulesOf(node: PlacementCandidate, question: PlacementQuestion, roomBytes: number): PlacementRule[] {
-  const rules: PlacementRule[] = [];
-  const broken = brokenHardRule(node, roomBytes, question.sizeBytes);
-  if (broken !== undefined) rules.push(HARD_RULES[broken]);
+  const rules = toProtoHardRules(brokenHardRules(node, roomBytes, question.sizeBytes));
   if (question.holders.has(node.rowId)) rules.push(PlacementRule.ONE_REPLICA_PER_NODE);
   if (question.deleting.has(node.rowId)) rules.push(PlacementRule.NO_PENDING_DELETION);
   return rules;

@@ -3,7 +3,7 @@ import type { NetworkView } from "../directory/network-view.ts";
 import { type DrawRequest, drawNodes, type SoftRule } from "./draw.ts";
 import { buildPools, type Pools } from "./pools.ts";
 import { buildRoster, isCurrent, type Roster } from "./roster.ts";
-import { brokenHardRule, roomOf } from "./scoring.ts";
+import { keepsHardRules, roomOf } from "./scoring.ts";
 
 /** One chunk that needs nodes. */
 export interface PlaceRequest {
@@ -83,8 +83,7 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
     hasEligible: (sizeBytes, count) => {
       let left = count;
       for (const candidate of view.candidates()) {
-        if (brokenHardRule(candidate, roomOf(candidate, assignedBytesOf(candidate.rowId)), sizeBytes) === undefined)
-          left -= 1;
+        if (keepsHardRules(candidate, roomOf(candidate, assignedBytesOf(candidate.rowId)), sizeBytes)) left -= 1;
         if (left <= 0) return true;
       }
       return false;
@@ -139,9 +138,7 @@ function toDrawRequest(roster: Roster, request: PlaceRequest, takenBytesOf: (row
     barred: positionsOf(request.barred),
     accept: (position) => {
       const node = roster.nodes[position];
-      return (
-        node !== undefined && brokenHardRule(node, roomOf(node, takenBytesOf(node.rowId)), sizeBytes) === undefined
-      );
+      return node !== undefined && keepsHardRules(node, roomOf(node, takenBytesOf(node.rowId)), sizeBytes);
     },
   };
 }

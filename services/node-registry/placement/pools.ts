@@ -1,5 +1,5 @@
 import type { Roster } from "./roster.ts";
-import { brokenHardRule, diversityOf, roomOf, SCORE_SHARES, scoreOf, scorePartsOf } from "./scoring.ts";
+import { diversityOf, keepsHardRules, roomOf, SCORE_SHARES, scoreOf, scorePartsOf } from "./scoring.ts";
 import type { Sums } from "./weighted-draw.ts";
 
 /** Nodes to draw from, apart for those on probation, so that these get a share and not their weight. */
@@ -32,7 +32,7 @@ export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, nu
   let total = 0;
   nodes.forEach((node, at) => {
     const roomBytes = roomOf(node, taken[at] ?? 0);
-    const isEligible = brokenHardRule(node, roomBytes, sizeBytes) === undefined;
+    const isEligible = keepsHardRules(node, roomBytes, sizeBytes);
     scores[at] = isEligible ? scoreOf(scorePartsOf(node, roomBytes, 0)) : -1;
     onProbation[at] = node.isOnProbation ? 1 : 0;
     if (!isEligible) return;

@@ -3,7 +3,7 @@ import type { PlacementCandidate } from "../directory/network-view.ts";
 /** What each part of a node's score counts for. They add up to 1. */
 export const SCORE_SHARES = { freeSpace: 0.4, reputation: 0.3, responsiveness: 0.2, diversity: 0.1 } as const;
 
-/** Why a node may not get a chunk, whatever its score: the hard rules, in the order in which they are looked at. */
+/** Why a node may not get a chunk, whatever its score. */
 export type HardRule = "not_in_service" | "not_online" | "not_enough_space";
 
 export interface ScoreParts {
@@ -18,14 +18,18 @@ export function roomOf(candidate: PlacementCandidate, assignedBytes: number): nu
   return Math.max(0, candidate.freeBytes - assignedBytes);
 }
 
-export function brokenHardRule(
-  candidate: PlacementCandidate,
-  roomBytes: number,
-  sizeBytes: number,
-): HardRule | undefined {
-  if (candidate.state !== "in_service") return "not_in_service";
-  if (candidate.liveness !== "online") return "not_online";
-  return roomBytes < sizeBytes ? "not_enough_space" : undefined;
+/** Asked of every node for every chunk. */
+export function keepsHardRules(candidate: PlacementCandidate, roomBytes: number, sizeBytes: number): boolean {
+  return candidate.state === "in_service" && candidate.liveness === "online" && roomBytes >= sizeBytes;
+}
+
+/** All of them: whoever mends one must not find the next only then. */
+export function brokenHardRules(candidate: PlacementCandidate, roomBytes: number, sizeBytes: number): HardRule[] {
+  const broken: HardRule[] = [];
+  if (candidate.state !== "in_service") broken.push("not_in_service");
+  if (candidate.liveness !== "online") broken.push("not_online");
+  if (roomBytes < sizeBytes) broken.push("not_enough_space");
+  return broken;
 }
 
 export function scorePartsOf(candidate: PlacementCandidate, roomBytes: number, diversity: number): ScoreParts {

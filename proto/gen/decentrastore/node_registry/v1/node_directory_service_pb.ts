@@ -562,7 +562,8 @@ export type ExplainNodeResponse = Message<"decentrastore.node_registry.v1.Explai
   transitions: NodeTransition[];
 
   /**
-   * The rules that keep it from any new chunk; empty where it is a candidate.
+   * All rules that keep it from new chunks, PROBATION_SHARE from all but a small share; empty where it is a candidate like
+   * any other.
    *
    * @generated from field: repeated decentrastore.node_registry.v1.PlacementRule broken_rules = 4;
    */
