@@ -2,7 +2,7 @@ import type { MethodImpl } from "@connectrpc/connect";
 import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import type { Deps } from "../deps.ts";
-import type { LivenessName } from "../directory/network-view.ts";
+import type { LivenessName, PlacementCandidate } from "../directory/network-view.ts";
 import { checkHashes } from "./check-hashes.ts";
 import { findNodes } from "./endpoints.store.ts";
 import { sortedHashes } from "./hashes.ts";
@@ -11,6 +11,7 @@ import { readStoredReplicas } from "./replicas.store.ts";
 
 // A client tries the nodes in this order.
 const ORDER: Record<LivenessName, number> = { online: 0, suspect: 1, offline: 2, never_seen: 3 };
+const LAST = 4;
 
 export function locateChunks(deps: Pick<Deps, "pool" | "view">): MethodImpl<typeof ChunkService.method.locateChunks> {
   return async ({ chunkHashes }) => {
@@ -22,9 +23,13 @@ export function locateChunks(deps: Pick<Deps, "pool" | "view">): MethodImpl<type
       deps,
       replicas.map((replica) => replica.nodeRowId),
     );
-    const rank = (rowId: bigint) => ORDER[nodes.get(rowId)?.liveness ?? "never_seen"];
-    replicas.sort((a, b) => rank(a.nodeRowId) - rank(b.nodeRowId));
+    replicas.sort((a, b) => rankOf(nodes.get(a.nodeRowId)) - rankOf(nodes.get(b.nodeRowId)));
     const hashes = [...new Set(chunkHashes)].filter((hash) => known.has(hash));
     return { chunks: toLocations(hashes, replicas, nodes) };
   };
+}
+
+/** A disqualified node counts as online until its lease runs out, and what it holds until that is settled. */
+function rankOf(node: PlacementCandidate | undefined): number {
+  return node === undefined || node.state === "disqualified" ? LAST : ORDER[node.liveness];
 }
