@@ -6,7 +6,8 @@ import { announceAuthority } from "./enrollment/rotation.worker.ts";
 new Command("node-registry:rotate-ca")
   .description(
     "Begins the replacement of the CA of storage nodes. The running registries do the rest: they trust the new one at " +
-      "once, issue with it after a minute, ask nodes to renew, and retire the old one when no node needs it.",
+      "once, issue with it after a minute, ask nodes to renew, and retire the old one when no node needs it, after an " +
+      "hour at the earliest. Join tokens made before name the old one: make new ones.",
   )
   .parse();
 
