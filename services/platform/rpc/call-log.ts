@@ -4,10 +4,11 @@ import type { Metrics } from "#platform/ops/metrics.ts";
 import { adviceOf } from "#platform/postgres/setup-errors.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { Call } from "./call.ts";
-import { describeCaller } from "./caller.ts";
+import { describeCaller, peerKey } from "./caller.ts";
 import { codeName } from "./codes.ts";
 import type { RpcError } from "./errors.ts";
 import type { InFlight } from "./in-flight.ts";
+import { createLineLimit } from "./line-limit.ts";
 
 const SLOW_MS = 1_000;
 const SAMPLE_EVERY = 1_000;
@@ -26,7 +27,10 @@ export interface CallLog {
   late(call: Call, error: unknown): void;
 }
 
-/** One line and one observation per RPC; for high-rate methods a line on errors, when slow, and for 1 call in 1,000. */
+/**
+ * One line and one observation per RPC; for high-rate methods a line on errors, when slow, and for 1 call in 1,000.
+ * Where many alike fail in a second, one line for all the others.
+ */
 export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Clock; inFlight: InFlight }): CallLog {
   const { log, clock, inFlight } = deps;
   const calls = deps.metrics.counter({
@@ -40,6 +44,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
     labels: ["method"],
   });
   const streams = deps.metrics.gauge({ name: "rpc_open_streams", help: "Streams being served.", labels: ["method"] });
+  const hasOwnLine = createLineLimit(log);
   let sampled = 0;
 
   return {
@@ -61,12 +66,17 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
       else if (call.isStarted) streams.dec({ method: name });
       const isQuiet = isHighRate && error === undefined && (isStream(call) || ms < SLOW_MS);
       if (isQuiet && ++sampled % SAMPLE_EVERY !== 0) return;
+      if (error !== undefined && !hasOwnLine({ rpc: name, code, reason: error.reason, host: hostOf(call) })) return;
       writeLine(log, call, { code, ms }, error);
     },
     late: (call, error) => {
       log.warn({ rpc: call.policy.name, trace: call.traceId, err: error }, "rpc failed after it was answered");
     },
   };
+}
+
+function hostOf({ context }: Call): string {
+  return context.values.get(peerKey)().host;
 }
 
 function isStream(call: Call): boolean {
