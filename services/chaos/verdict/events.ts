@@ -14,6 +14,7 @@ export const eventsPromise: Promised = {
     ...gaps(observed.outbox),
     ...disorder(history.seen),
     ...changesWithoutEvent(history, observed),
+    ...statesWithoutEvent(history, observed),
     ...(observed.deadLetters > 0 ? [`${observed.deadLetters} events were given up`] : []),
   ],
 };
@@ -89,4 +90,25 @@ function changesWithoutEvent(history: History, { outbox, replicas }: Observed): 
     }
   }
   return problems;
+}
+
+/**
+ * A node that was acknowledged to be in one state and then in another has an event of the latter. At least: the system
+ * changes states as well, and what came after an answer that is not clear may have been so already.
+ */
+function statesWithoutEvent({ nodeStates }: History, { outbox }: Observed): string[] {
+  const before = new Map<string, string>();
+  const changes: string[] = [];
+  for (const { nodeId, state, answer } of nodeStates) {
+    const previous = before.get(nodeId);
+    if (answer === "acknowledged" && previous !== undefined && previous !== state) changes.push(nodeId);
+    if (answer === "acknowledged") before.set(nodeId, state);
+    else before.delete(nodeId);
+  }
+  const ofStates = outbox.filter(({ type }) => type.endsWith(".NodeStateChanged"));
+  const told = countBy(ofStates, ({ key }) => key);
+  return [...countBy(changes, (nodeId) => nodeId)].flatMap(([nodeId, times]) => {
+    const events = told.get(nodeId) ?? 0;
+    return events < times ? [`node ${nodeId}: ${events} events for ${times} changes of its state`] : [];
+  });
 }

@@ -69,6 +69,18 @@ const cases: readonly (readonly [name: string, promise: number, (run: SoundRun) 
     }),
   ],
   ["a change has no event", 1, ({ history, observed }) => withoutEvent({ history, observed }, "UploadCompleted")],
+  [
+    "a node's state changed without an event",
+    1,
+    () => ({
+      history: {
+        nodeStates: [
+          { nodeId: "n1", state: "maintenance", answer: "acknowledged" },
+          { nodeId: "n1", state: "in_service", answer: "acknowledged" },
+        ],
+      },
+    }),
+  ],
   ["a change has two events", 1, (run) => withEvent(run, "UserRegistered", "u1", 50_000)],
   [
     "a version is missing in the outbox",
@@ -193,6 +205,18 @@ test("what is unknown may have happened or not", () => {
     },
   });
   expect(brokenBy(unknown)).toEqual({});
+});
+
+test("a node's state that changed with its event is no objection", () => {
+  const spoil = (run: SoundRun): Spoilt => {
+    const { history, observed } = withEvent(run, "NodeStateChanged", "n1", 50_000);
+    const nodeStates = [
+      { nodeId: "n1", state: "maintenance", answer: "acknowledged" } as const,
+      { nodeId: "n1", state: "in_service", answer: "acknowledged" } as const,
+    ];
+    return { history: { ...history, nodeStates }, observed: { ...observed } };
+  };
+  expect(brokenBy(spoil)).toEqual({});
 });
 
 test("an event that is seen again, in order, is no objection", () => {
