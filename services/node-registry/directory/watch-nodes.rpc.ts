@@ -15,6 +15,9 @@ import { type NodeRecord, toProtoNode } from "./node-record.ts";
 import type { NodeTable } from "./node-table.ts";
 import { createWatcherSlots } from "./watcher-slots.ts";
 
+/** Each process follows the changes within a second, and is late at times. */
+const FOLLOWED_WITHIN_MS = 3_000;
+
 export interface WatchDeps {
   readonly clock: Clock;
   /** A reader that takes nothing for so long, while there is something, is dropped. */
@@ -47,6 +50,7 @@ export function watchNodes(deps: WatchDeps): MethodImpl<typeof NodeDirectoryServ
       position = snapshot.revision;
       yield create(WatchNodesResponseSchema, { revision: position, change: { case: "snapshotEnd", value: true } });
     }
+    await reached(deps.ring, position, context.signal);
     assertResumable(deps.ring, position);
     while (!context.signal.aborted) {
       slot.waits();
@@ -95,6 +99,12 @@ function toResponse({ revision, nodeId, node }: LoggedChange): WatchNodesRespons
   const value = fromBinary(NodeSchema, node);
   value.revision = revision;
   return create(WatchNodesResponseSchema, { revision, change: { case: "node", value } });
+}
+
+/** A watcher that comes from another process may be ahead of what this one has read by now. */
+async function reached(ring: ChangeRing, position: bigint, signal: AbortSignal): Promise<void> {
+  const patience = AbortSignal.any([signal, AbortSignal.timeout(FOLLOWED_WITHIN_MS)]);
+  while (ring.head < position && !patience.aborted) await ring.pushedAfter(position - 1n, patience);
 }
 
 function assertResumable(ring: ChangeRing, position: bigint): void {
