@@ -91,6 +91,7 @@ async function sweepOnce(deps: SweeperDeps, times: LivenessTimes, lease: Lease, 
       if (trouble === "clock jumped") await clampToClock(tx, times.leaseTtlMs);
       await warmUp(tx, times.leaseTtlMs);
     });
+    watch.accept(state, askedAtMs);
     return state.halted_at !== null;
   }
   const isWarm = state.warm_until === null || Temporal.Instant.compare(state.warm_until, state.now) <= 0;
@@ -188,29 +189,37 @@ async function takeDown(deps: SweeperDeps, round: Round, lease: Lease, to: "susp
 }
 
 interface ClockWatch {
-  /** Why this round must not judge anybody. */
+  /** Why this round must not judge anybody. Says so again until the trouble is accepted. */
   troubleOf(state: SweepState, askedAtMs: number): "cold start" | "late sweep" | "clock jumped" | undefined;
+  /** What this round saw has been provided for: the next one is compared with it. */
+  accept(state: SweepState, askedAtMs: number): void;
 }
 
 /** Compares the database's clock with the monotonic one of this process, round by round. */
 export function createClockWatch(clock: Clock, lateMs: number): ClockWatch {
   let last: { now: Temporal.Instant; atMs: number } | undefined;
+  const accept = (state: SweepState, askedAtMs: number) => {
+    last = { now: state.now, atMs: askedAtMs };
+  };
+  const troubleSince = (before: typeof last, state: SweepState, askedAtMs: number) => {
+    if (before === undefined) {
+      const sinceSweptMs = state.swept_at === null ? Infinity : state.now.since(state.swept_at).total("milliseconds");
+      // A sweep in the future is a clock that went back while nobody swept.
+      return Math.abs(sinceSweptMs) > lateMs ? (sinceSweptMs < 0 ? "clock jumped" : "cold start") : undefined;
+    }
+    const elapsedMs = askedAtMs - before.atMs;
+    const databaseMs = state.now.since(before.now).total("milliseconds");
+    // The query itself may have taken a while on either side.
+    const slackMs = lateMs / 2 + (clock.monotonicMs() - askedAtMs);
+    if (Math.abs(databaseMs - elapsedMs) > slackMs) return "clock jumped";
+    return elapsedMs > lateMs ? "late sweep" : undefined;
+  };
   return {
+    accept,
     troubleOf: (state, askedAtMs) => {
-      const before = last;
-      const atMs = clock.monotonicMs();
-      last = { now: state.now, atMs: askedAtMs };
-      if (before === undefined) {
-        const sinceSweptMs = state.swept_at === null ? Infinity : state.now.since(state.swept_at).total("milliseconds");
-        // A sweep in the future is a clock that went back while nobody swept.
-        return Math.abs(sinceSweptMs) > lateMs ? (sinceSweptMs < 0 ? "clock jumped" : "cold start") : undefined;
-      }
-      const elapsedMs = askedAtMs - before.atMs;
-      const databaseMs = state.now.since(before.now).total("milliseconds");
-      // The query itself may have taken a while on either side.
-      const slackMs = lateMs / 2 + (atMs - askedAtMs);
-      if (Math.abs(databaseMs - elapsedMs) > slackMs) return "clock jumped";
-      return elapsedMs > lateMs ? "late sweep" : undefined;
+      const trouble = troubleSince(last, state, askedAtMs);
+      if (trouble === undefined) accept(state, askedAtMs);
+      return trouble;
     },
   };
 }
