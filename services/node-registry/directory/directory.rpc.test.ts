@@ -130,17 +130,6 @@ test("a watcher gets a snapshot, then every change in order, the same on every r
   expect(resumed).toEqual(first.slice(1));
 });
 
-test("a watcher that knows more than a process has read by now goes on when that has caught up", async () => {
-  const node = await registry.enroll();
-  const snapshot = await watch(registry, 0n, (all) => all.at(-1)?.change.case === "snapshotEnd");
-  const head = snapshot.at(-1)?.revision ?? 0n;
-  const ahead = watch(registry, head + 1n, (all) => all.length === 1);
-  for (const state of [NodeState.DRAINING, NodeState.IN_SERVICE]) {
-    await registry.directory.setNodeState({ nodeId: node.nodeId, state, reason: "test" });
-  }
-  expect((await ahead).map((response) => response.revision)).toEqual([head + 2n]);
-});
-
 function isAbout(response: WatchNodesResponse, nodeId: string): boolean {
   const { change } = response;
   return change.case === "node" ? change.value.nodeId === nodeId : change.value === nodeId;

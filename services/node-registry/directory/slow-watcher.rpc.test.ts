@@ -75,3 +75,17 @@ test("a reader that does not read is dropped with a clear error, and others are 
   });
   expect(JSON.stringify(told.at(-1))).toContain("WATCHER_TOO_SLOW");
 });
+
+test("a watcher that knows more than a process has read by now goes on when that has caught up", async () => {
+  await using network = await createTestNetwork();
+  await using registry = await network.registry();
+  const node = await registry.enroll();
+  await vi.waitFor(async () => expect((await registry.directory.getNetworkStats({})).revision).toBe(1n), 20_000);
+  const watching = registry.directory.watchNodes({ fromRevision: 2n }, { timeoutMs: 60_000 })[Symbol.asyncIterator]();
+  const first = watching.next();
+  for (const state of [NodeState.DRAINING, NodeState.IN_SERVICE]) {
+    await registry.directory.setNodeState({ nodeId: node.nodeId, state, reason: "test" });
+  }
+  expect((await first).value?.revision).toBe(3n);
+  await watching.return?.();
+});
