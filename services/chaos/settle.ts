@@ -1,4 +1,5 @@
 import pg from "pg";
+import { eventually } from "./eventually.ts";
 import { streamNames } from "./fault-plan.ts";
 import { stopCleanly } from "./faults.ts";
 import { type History, isAtWork } from "./history.ts";
@@ -18,14 +19,19 @@ type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
 const never = new AbortController().signal;
 /** For all calls of the settling together: a system that refuses to answer must not keep the run for ever. */
 const FINISH_MS = 300_000;
+const START_MS = 120_000;
+const serviceNames = ["auth", "user-quota", "node-registry"] as const;
 
 /** Ends all faults, and gives every service a clean start without failpoints. */
 export async function endFaults(plane: Plane, history: History): Promise<void> {
   for (const link of Object.values(plane.links)) link.mend();
   plane.setFailpoints("");
-  await Promise.all(
-    (["auth", "user-quota", "node-registry"] as const).map((name) => stopCleanly({ plane, history }, name)),
-  );
+  // Who is just being started has the failpoints of that moment, and there is nobody to stop yet.
+  await eventually(START_MS, async () => {
+    for (const name of serviceNames) process.kill(plane.pidOf(name), 0);
+    return allReady(plane);
+  });
+  await Promise.all(serviceNames.map((name) => stopCleanly({ plane, history }, name)));
 }
 
 export async function allReady(plane: Plane): Promise<string | undefined> {
