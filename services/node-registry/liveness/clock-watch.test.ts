@@ -36,3 +36,12 @@ test("a sweep that is taken up late, and one that has never been, begins cold un
   watch.accept(at(60_000), clock.monotonicMs());
   expect(watch.troubleOf(at(60_000), clock.monotonicMs())).toBeUndefined();
 });
+
+test("a database that answers late makes the sweep late, since heartbeats have waited for it too", async () => {
+  const clock = new ManualClock();
+  const watch = createClockWatch(clock, LATE_MS);
+  expect(watch.troubleOf(at(0), clock.monotonicMs())).toBeUndefined();
+  const askedAtMs = clock.monotonicMs();
+  await clock.advance(LATE_MS + 1);
+  expect(watch.troubleOf(at(0), askedAtMs)).toBe("late sweep");
+});

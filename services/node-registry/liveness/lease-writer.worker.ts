@@ -15,6 +15,8 @@ export interface LeaseWriter extends AsyncDisposable {
   beat(source: BeatSource, figures: BeatFigures): void;
   /** For how long what was answered has not been written; 0 while everything is. */
   behindMs(): number;
+  /** Row ids of nodes that were answered and are not written yet. */
+  unwritten(): ReadonlySet<bigint>;
   /** How long the last flush took. */
   lastFlushMs(): number;
 }
@@ -30,6 +32,7 @@ export interface LeaseWriterDeps extends BeatWriteDeps {
  */
 export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
   let dirty: BeatSource[] = [];
+  let underWay: readonly BeatSource[] = [];
   let firstUnwrittenAtMs: number | undefined;
   let flushMs = 0;
   const stop = new AbortController();
@@ -39,6 +42,7 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
     const sources = dirty;
     if (sources.length === 0) return;
     dirty = [];
+    underWay = sources;
     const startedAtMs = deps.clock.monotonicMs();
     const batch = sources.map((source) => take(source)).sort(byRowId);
     // A node can be there twice, by its stream and by unary calls, and one statement writes a row only once.
@@ -50,6 +54,7 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
       if (failed.length > 0) isComplete = false;
       for (const entry of failed) putBack(entry);
     }
+    underWay = [];
     if (isComplete) firstUnwrittenAtMs = dirty.length > 0 ? startedAtMs : undefined;
     flushMs = deps.clock.monotonicMs() - startedAtMs;
     counters.flushSeconds.observe(flushMs / 1_000);
@@ -76,6 +81,7 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
       firstUnwrittenAtMs ??= nowMs;
     },
     behindMs: () => (firstUnwrittenAtMs === undefined ? 0 : deps.clock.monotonicMs() - firstUnwrittenAtMs),
+    unwritten: () => new Set([...underWay, ...dirty].map((source) => source.node.rowId)),
     lastFlushMs: () => flushMs,
     [Symbol.asyncDispose]: async () => {
       stop.abort();

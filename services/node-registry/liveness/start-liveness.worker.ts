@@ -40,7 +40,7 @@ export async function startLiveness(deps: LivenessDeps): Promise<Liveness> {
     }),
   );
   const stop = new AbortController();
-  const sweeping = startSweeper(deps, times, stop.signal);
+  const sweeping = startSweeper({ ...deps, unwritten: leases.unwritten }, times, stop.signal);
   stack.defer(async () => {
     stop.abort();
     await sweeping;

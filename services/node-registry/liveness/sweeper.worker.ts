@@ -36,6 +36,8 @@ export interface SweeperDeps {
   readonly log: Logger;
   readonly metrics: Metrics;
   readonly view: NodeTable;
+  /** Row ids of nodes whose heartbeats this process has answered and not written yet. */
+  readonly unwritten: () => ReadonlySet<bigint>;
 }
 
 /**
@@ -177,13 +179,16 @@ async function takeDown(deps: SweeperDeps, round: Round, lease: Lease, to: "susp
     const records = await transact(deps, async (tx): Promise<NodeRecord[]> => {
       if (!(await assertLeader(tx, SCHEMA, SWEEPER, lease.epoch))) return [];
       const leases = await lockSilentLeases(tx, to, round, BATCH);
+      const answered = deps.unwritten();
+      const silentLeases = leases.filter(({ row_id }) => !answered.has(row_id));
       return changeLiveness(
         deps,
         tx,
-        leases.map((silentLease) => silent(silentLease, to, round.leaseTtlMs)),
+        silentLeases.map((silentLease) => silent(silentLease, to, round.leaseTtlMs)),
       );
     });
     for (const record of records) deps.view.put(record);
+    // Those left out may hide others behind a full batch: the next round finds them.
     if (records.length < BATCH) return;
   }
 }
@@ -212,7 +217,8 @@ export function createClockWatch(clock: Clock, lateMs: number): ClockWatch {
     // The query itself may have taken a while on either side.
     const slackMs = lateMs / 2 + (clock.monotonicMs() - askedAtMs);
     if (Math.abs(databaseMs - elapsedMs) > slackMs) return "clock jumped";
-    return elapsedMs > lateMs ? "late sweep" : undefined;
+    // A database that took so long to answer has kept heartbeats waiting as well.
+    return Math.max(elapsedMs, clock.monotonicMs() - askedAtMs) > lateMs ? "late sweep" : undefined;
   };
   return {
     accept,
