@@ -21,7 +21,10 @@ export function beginSilence(history: History, node: LoadNode): Silence | undefi
 export function endIfNoticed(history: History, node: LoadNode, silence: Silence): boolean {
   const { nodeId, seenBefore } = silence;
   const subject = `decentrastore.node.offline.${nodeId}`;
-  if (!history.seen.slice(seenBefore).some((event) => event.subject === subject)) return false;
+  // What was told before may be told again, as after the broker's folder was wiped.
+  const old = new Set(history.seen.slice(0, seenBefore).map(({ eventId }) => eventId));
+  const isNew = history.seen.slice(seenBefore).some((one) => one.subject === subject && !old.has(one.eventId));
+  if (!isNew) return false;
   silence.toMs = Date.now();
   node.speak();
   return true;
