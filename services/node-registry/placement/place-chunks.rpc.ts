@@ -15,7 +15,7 @@ import { type Assignment, beginAttempt, LostRaceError, type PlaceOutcome, placeU
 import type { Placer } from "./placer.ts";
 import { refusalError } from "./refusals.ts";
 import { insertReturn } from "./reservation-returns.store.ts";
-import { giveBack, type Reserved, reserve } from "./reservations.worker.ts";
+import { giveBack, type Reserved, reserve, settleReturn } from "./reservations.worker.ts";
 import { toProtoRules } from "./rules.ts";
 import { fingerprintOf, type UploadContent } from "./upload-content.ts";
 
@@ -133,16 +133,16 @@ async function finish(deps: PlacementDeps, content: UploadContent, attempt: Atte
   }
   const isUsed = outcome.step === "stale" && outcome.isReservationUsed;
   if (attempt.reservationId !== null && !isUsed) {
-    await giveBack(deps, {
-      uploadId: content.uploadId,
-      attempt: attempt.attempt,
-      userId: content.userId,
-      sizeBytes: attempt.newBytes,
-      reservationId: attempt.reservationId,
-    });
+    // Written down already where this call has ended the attempt.
+    const giveItBack = outcome.step === "stale" ? giveBack : settleReturn;
+    await giveItBack(deps, owedFor(content, attempt));
   }
   if (outcome.step === "refused") throw refusalError(outcome.refusal, content);
   return undefined;
+}
+
+function owedFor({ uploadId, userId }: UploadContent, { attempt, newBytes, reservationId }: Attempt) {
+  return { uploadId, attempt, userId, sizeBytes: newBytes, reservationId };
 }
 
 async function runPlacement(
@@ -159,6 +159,8 @@ async function runPlacement(
       const outcome = await placeUpload(tx, content, terms);
       if (outcome.step === "refused" || outcome.step === "changed") {
         await failAttempt(tx, { uploadId: content.uploadId, attempt: attempt.attempt }, now);
+        // With the attempt ends the sweeper's memory of it, so what it holds is owed from the same commit on.
+        if (attempt.reservationId !== null) await insertReturn(tx, owedFor(content, attempt), now.add({ seconds: 5 }));
       } else if (outcome.step === "placed" && outcome.upload.state === "completed") {
         await deps.outbox.append(tx, [uploadCompleted(deps.clock, outcome.upload)]);
       }

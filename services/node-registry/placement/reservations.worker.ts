@@ -19,8 +19,8 @@ export type Reserved =
   | { readonly kind: "held"; readonly reservationId: string }
   /** The key was used up by an earlier attempt. */
   | { readonly kind: "used_up" }
-  /** user-quota said no: nothing is held. */
-  | { readonly kind: "refused"; readonly error: unknown }
+  /** user-quota said no: this call holds nothing. */
+  | { readonly kind: "refused"; readonly reason: string; readonly error: unknown }
   /** No answer: something may be held. */
   | { readonly kind: "unknown"; readonly error: unknown };
 
@@ -44,7 +44,7 @@ export async function reserve(
   } catch (error) {
     const reason = refusalOf(error);
     if (reason === undefined) return { kind: "unknown", error };
-    return USED_UP.has(reason) ? { kind: "used_up" } : { kind: "refused", error };
+    return USED_UP.has(reason) ? { kind: "used_up" } : { kind: "refused", reason, error };
   }
 }
 
@@ -57,6 +57,16 @@ const UNCERTAIN: ReadonlySet<Code> = new Set([
   Code.Unknown,
   Code.Canceled,
   Code.Aborted,
+]);
+
+// A look at the account or at the reservation. Overload or a token that was not accepted tell nothing of what is held.
+const NOTHING_HELD: ReadonlySet<string> = new Set([
+  "QUOTA_EXCEEDED",
+  "ACCOUNT_NOT_FOUND",
+  "ACCOUNT_CLOSED",
+  "ACCOUNT_INACTIVE",
+  "RESERVATION_CLOSED",
+  "RESERVATION_NOT_FOUND",
 ]);
 
 /** The reason that user-quota itself gave; undefined where it did not decide. */
@@ -93,8 +103,9 @@ export async function settleReturn(deps: ReservationDeps, owed: ReservationRetur
 /** Asking again with the same key tells whether there is a reservation; one that only now came to be expires at once. */
 async function findReservation(deps: ReservationDeps, owed: ReservationReturn): Promise<string | undefined> {
   const found = await reserve(deps, owed, owed, 1_000);
-  if (found.kind === "unknown") throw found.error;
-  return found.kind === "held" ? found.reservationId : undefined;
+  if (found.kind === "held") return found.reservationId;
+  if (found.kind === "unknown" || (found.kind === "refused" && !NOTHING_HELD.has(found.reason))) throw found.error;
+  return undefined;
 }
 
 async function release(deps: ReservationDeps, reservationId: string): Promise<void> {
@@ -102,7 +113,7 @@ async function release(deps: ReservationDeps, reservationId: string): Promise<vo
     await deps.userQuota.releaseReservation({ reservationId });
   } catch (error) {
     // Closed or never known: nothing is held, which is all that is wanted.
-    if (refusalOf(error) === undefined) throw error;
+    if (!NOTHING_HELD.has(refusalOf(error) ?? "")) throw error;
   }
 }
 

@@ -195,7 +195,7 @@ function asCaller(caller: Caller): Interceptor[] {
   ];
 }
 
-function serviceClient(rooms: AssembledChunkRooms): Client<typeof ChunkService> {
+export function serviceClient(rooms: AssembledChunkRooms): Client<typeof ChunkService> {
   const transport = createRouterTransport((router) => router.service(ChunkService, rooms.rpcs), {
     router: { interceptors: asCaller(gateway) },
   });
