@@ -25,15 +25,8 @@ export async function readUsersToPurge(db: Connection, limit: number): Promise<s
   return rows.map((row) => row.user_id);
 }
 
-/** Only where the deletion is old enough that no placement from before it can still be under way. */
-export async function markPurged(
-  db: Connection,
-  userId: string,
-  now: Temporal.Instant,
-  notAfter: Temporal.Instant,
-): Promise<void> {
+/** Nothing of the user is left, and nothing more can come. */
+export async function markPurged(db: Connection, userId: string, now: Temporal.Instant): Promise<void> {
   await db.query(sql.type(zVoid)`
-    update node_registry.deleted_users
-    set purged_at = ${instant(now)}
-    where user_id = ${userId}::uuid and deleted_at <= ${instant(notAfter)}`);
+    update node_registry.deleted_users set purged_at = ${instant(now)} where user_id = ${userId}::uuid`);
 }

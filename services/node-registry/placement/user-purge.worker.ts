@@ -12,36 +12,37 @@ type PurgeDeps = Pick<Deps, "pool" | "outbox" | "clock">;
 const FIRST_ID = "00000000-0000-0000-0000-000000000000";
 const PAGE = 100;
 const USERS = 20;
-// A placement that looked before the deletion was committed has ended by then, one way or the other.
-const LAST_PLACEMENT = Temporal.Duration.from({ minutes: 1 });
 
 /**
  * Ends the uploads of deleted users and releases their chunks, an upload per transaction; refunds follow by the usual
- * events. A user is looked at again until a minute after the deletion, for placements that were under way.
+ * events. A user is looked at again as long as a placement is under way: it may have looked before the deletion was
+ * committed. One that begins later sees the deletion.
  */
 export async function purgeDeletedUsers(deps: PurgeDeps, signal?: AbortSignal): Promise<boolean> {
   const users = await readUsersToPurge(deps.pool, USERS);
   for (const userId of users) {
-    await purgeUser(deps, userId, signal);
+    const isOver = await purgeUser(deps, userId, signal);
     if (signal?.aborted) break;
-    const now = deps.clock.now();
-    await markPurged(deps.pool, userId, now, now.subtract(LAST_PLACEMENT));
+    if (isOver) await markPurged(deps.pool, userId, deps.clock.now());
   }
-  // Those that have to wait for their minute must not keep the loop busy.
+  // Those that have to wait for a placement must not keep the loop busy.
   return false;
 }
 
-async function purgeUser(deps: PurgeDeps, userId: string, signal: AbortSignal | undefined): Promise<void> {
+/** Answers whether nothing was being placed. */
+async function purgeUser(deps: PurgeDeps, userId: string, signal: AbortSignal | undefined): Promise<boolean> {
+  let isOver = true;
   for (let after = FIRST_ID; ; ) {
     const uploads = await readUploadsOfUser(deps.pool, userId, after, PAGE);
     for (const { uploadId, state } of uploads) {
-      if (signal?.aborted) return;
+      if (signal?.aborted) return false;
       if (state === "open") await endUpload(deps, uploadId);
       // Attempts that never placed anything are ended by the sweeper.
-      if (state !== "reserving" && state !== "failed") await releaseUpload(deps, uploadId);
+      if (state === "reserving") isOver = false;
+      else if (state !== "failed") await releaseUpload(deps, uploadId);
     }
     const last = uploads.at(-1);
-    if (last === undefined || uploads.length < PAGE) return;
+    if (last === undefined || uploads.length < PAGE) return isOver;
     after = last.uploadId;
   }
 }
