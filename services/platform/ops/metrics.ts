@@ -1,4 +1,5 @@
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { addProcessMetrics } from "./process-metrics.ts";
 
 /** From half a millisecond to half a minute, the default deadline of a unary RPC. */
 const DURATION_BUCKETS_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
@@ -23,11 +24,11 @@ export interface Metrics {
   histogram<L extends string = never>(options: MetricOptions<L> & { buckets?: readonly number[] }): Histogram<L>;
 }
 
-/** With `withProcess` also event loop delay, garbage collection, memory and handles of the process. */
+/** With `withProcess` also event loop delay, garbage collection, memory and open files of the process. */
 export function createMetrics(service: string, options: { withProcess?: boolean } = {}): Metrics {
   const registry = new Registry();
   registry.setDefaultLabels({ service });
-  if (options.withProcess ?? false) collectDefaultMetrics({ register: registry });
+  if (options.withProcess ?? false) addProcessMetrics(registry);
   return {
     registry,
     counter: <L extends string>(metric: MetricOptions<L>) => {
