@@ -32,13 +32,13 @@ export async function settleConfirmations(
   const rows = await tx.any(sql.prepared("settle_confirmations", zSettled)`
     with made as materialized (
       select r.upload_id, count(*) as settled_chunks,
-        count(*) filter (where r.upload_id = reached.paying_upload_id) as charged_chunks,
-        coalesce(sum(reached.size_bytes) filter (where r.upload_id = reached.paying_upload_id), 0) as charged_bytes
+        count(*) filter (where r.upload_id = reached.charged_upload_id) as charged_chunks,
+        coalesce(sum(reached.size_bytes) filter (where r.upload_id = reached.charged_upload_id), 0) as charged_bytes
       from unnest(
         ${hashArray(reached.map((chunk) => chunk.chunkHash))},
-        ${uuidArray(reached.map((chunk) => chunk.payingUploadId))},
+        ${uuidArray(reached.map(chargedUploadOf))},
         ${int8Array(reached.map((chunk) => chunk.sizeBytes))}
-      ) as reached (chunk_hash, paying_upload_id, size_bytes)
+      ) as reached (chunk_hash, charged_upload_id, size_bytes)
       join node_registry.upload_chunks r on r.chunk_hash = reached.chunk_hash
       group by r.upload_id
     ), locked_uploads as materialized (
@@ -72,4 +72,13 @@ export async function settleConfirmations(
       array(select upload_id from advanced where state = 'completed') as completed
     from changed_holdings`);
   return { availabilities: toAvailabilities(rows), completed: await readUploads(tx, rows[0]?.completed ?? []) };
+}
+
+/**
+ * The upload whose numbers the charge belongs to: they tell user-quota what will be posted to the upload's reservation. A
+ * charge that was taken over from an upload that is over is posted to none, and a reservation that waited for it would
+ * hold its bytes until it expires.
+ */
+function chargedUploadOf(chunk: LockedChunk): string | null {
+  return chunk.reservationId === null ? null : chunk.payingUploadId;
 }

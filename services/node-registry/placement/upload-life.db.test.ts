@@ -126,8 +126,9 @@ test("another upload takes over the charge when the paying one ends before quoru
   expect((await f.chunks.getUpload(first)).upload).toMatchObject({ state: UploadState.EXPIRED, chargedChunks: 0 });
   expect(await first.report(0, 1)).toBe(Result.CONFIRMED);
   expect(await eventsOf(f.pool, UploadCompletedSchema)).toMatchObject([
-    { uploadId: secondId, reservationId: "", chargedChunks: 1, chargedBytes: 1_000n },
+    { uploadId: secondId, reservationId: "", chargedChunks: 0, chargedBytes: 0n },
   ]);
+  expect((await f.chunks.getUserUsage(first)).chargedBytes).toBe(1_000n);
   expect(await contradictions(f.pool)).toEqual([]);
 });
 

@@ -70,7 +70,7 @@ export type Upload = Message<"decentrastore.node_registry.v1.Upload"> & {
   quorumChunkCount: bigint;
 
   /**
-   * How many chunks it caused to be charged.
+   * How many of the chunks that it reserved for have been charged.
    *
    * @generated from field: int32 charged_chunks = 8;
    */
