@@ -5,6 +5,7 @@ import { passOn } from "#platform/rpc/errors.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { findNodes } from "../chunks/endpoints.store.ts";
 import { toLocations } from "../chunks/locations.ts";
+import { readReferences } from "../chunks/references.store.ts";
 import { readReplicas } from "../chunks/replicas.store.ts";
 import { uploadCompleted } from "../chunks/upload-ended.event.ts";
 import type { UploadRow } from "../chunks/uploads.store.ts";
@@ -63,7 +64,7 @@ interface PlacedNow {
 
 /** One round; undefined where what it saw has changed and the next one must look again. */
 async function placeOnce(deps: PlacementDeps, content: UploadContent): Promise<PlacedNow | undefined> {
-  const hasEnoughNodes = deps.placer.hasEligible(largestOf(content), content.replicas);
+  const hasEnoughNodes = (largestBytes: number) => deps.placer.hasEligible(largestBytes, content.replicas);
   const begun = await deps.pool.transaction((tx) =>
     beginAttempt(tx, content, { now: deps.clock.now(), hasEnoughNodes }),
   );
@@ -172,13 +173,14 @@ async function runPlacement(
   }
 }
 
-async function countingReplicas(deps: PlacementDeps, content: UploadContent) {
-  const replicas = await readReplicas(deps.pool, hashesOf(content));
+/** Without chunks that the upload has released: they may be another user's by now. */
+async function countingReplicas(deps: PlacementDeps, { uploadId }: UploadContent) {
+  const references = await readReferences(deps.pool, uploadId);
+  const replicas = await readReplicas(
+    deps.pool,
+    references.map((reference) => reference.chunkHash),
+  );
   return replicas.filter((replica) => replica.state !== "lost");
-}
-
-function largestOf(content: UploadContent): number {
-  return Math.max(...content.chunks.map((chunk) => Number(chunk.sizeBytes)));
 }
 
 function hashesOf(content: UploadContent): string[] {

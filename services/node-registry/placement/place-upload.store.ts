@@ -11,6 +11,7 @@ import {
 import { readPendingDeletions } from "../chunks/deletions.store.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
+import { quorumOf } from "../chunks/quorum.ts";
 import { insertReferences } from "../chunks/references.store.ts";
 import { insertReplicas, type Replica, readReplicas } from "../chunks/replicas.store.ts";
 import { saveHealth } from "../chunks/under-replicated.store.ts";
@@ -48,7 +49,7 @@ export type Begun =
 export async function beginAttempt(
   tx: Transaction,
   content: UploadContent,
-  terms: { readonly now: Temporal.Instant; readonly hasEnoughNodes: boolean },
+  terms: { readonly now: Temporal.Instant; readonly hasEnoughNodes: (largestBytes: number) => boolean },
 ): Promise<Begun> {
   const [upload] = await lockUploads(tx, [content.uploadId]);
   if (upload !== undefined && upload.state !== "failed") return joined(upload, content);
@@ -58,7 +59,10 @@ export async function beginAttempt(
   );
   const split = splitContent(content, new Map(existing.map((chunk) => [chunk.chunkHash, chunk])));
   if ("reason" in split) return { step: "refused", refusal: split };
-  if (split.newBytes > 0n && !terms.hasEnoughNodes) return { step: "refused", refusal: { reason: "not_enough_nodes" } };
+  const largestBytes = Math.max(0, ...[...split.unknown, ...split.dead].map((chunk) => Number(chunk.sizeBytes)));
+  if (largestBytes > 0 && !terms.hasEnoughNodes(largestBytes)) {
+    return { step: "refused", refusal: { reason: "not_enough_nodes" } };
+  }
   if (upload !== undefined) {
     await restartAttempt(tx, content, split.newBytes, terms.now);
     return { step: "reserving", attempt: upload.attempt, newBytes: split.newBytes };
@@ -167,7 +171,8 @@ async function requestsOf(
       count: Math.max(0, wanted - counting),
       holders: holders.map((replica) => replica.nodeRowId),
       barred: (barred.get(chunkHash) ?? []).map((deletion) => deletion.nodeRowId),
-      isOptional: counting > 0,
+      // What is missing then is a matter of repair; below that the uploads that wait for the chunk could never complete.
+      isOptional: chunk?.hasQuorum === true || counting >= quorumOf(wanted),
     };
   });
 }

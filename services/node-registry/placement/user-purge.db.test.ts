@@ -22,7 +22,7 @@ test("a placement that looked before its user was deleted is found, however long
   await f.addNodes(3);
   const content = newContent();
   const hashes = content.chunks.map((chunk) => chunk.chunkHash);
-  await f.pool.transaction((tx) => beginAttempt(tx, content, { now: f.clock.now(), hasEnoughNodes: true }));
+  await f.pool.transaction((tx) => beginAttempt(tx, content, { now: f.clock.now(), hasEnoughNodes: () => true }));
   const [placed, mayCommit] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
   const placing = f.pool.transaction(async (tx) => {
     const now = f.clock.now();

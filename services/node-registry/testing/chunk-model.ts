@@ -66,9 +66,10 @@ export class ChunkModel {
     for (const hash of hashes) {
       const chunk = this.living(hash);
       const counting = chunk === undefined ? 0 : chunk.assigned.size + chunk.confirmed.size;
-      const missing = Math.max(0, Math.max(replicas, chunk?.wanted ?? 0) - counting);
+      const wanted = Math.max(replicas, chunk?.wanted ?? 0);
+      const missing = Math.max(0, wanted - counting);
       const isPossible = this.candidates(hash).length >= missing;
-      if (!isPossible && counting === 0) return "few";
+      if (!isPossible && chunk?.hasQuorum !== true && counting < quorumOf(wanted)) return "few";
       counts.set(hash, isPossible ? missing : 0);
     }
     return counts;
