@@ -90,3 +90,15 @@ test("nodes that come and go while others report, lose and release leave every n
   expect(await contradictions(f.pool)).toEqual([]);
   expect(await deadlocks(f.pool)).toBe(0n);
 });
+
+test("a node that this process has not heard of yet counts as it is", async () => {
+  await using f = await createChunkFixture();
+  await using other = await f.anotherProcess();
+  const nodes = await other.addNodes(2);
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(2), replicas: 2 };
+  await other.chunks.placeChunks(upload);
+  const chunkHashes = upload.chunks.map((chunk) => chunk.chunkHash);
+  for (const node of nodes) await node.client.reportStoredChunks({ chunkHashes });
+  expect(await followAvailability(f.deps)).toBe(0);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+});

@@ -2,6 +2,7 @@ import type { Deps } from "../deps.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import { lockAvailability, readAvailabilities, saveWalk, turnAvailability } from "./availability.store.ts";
 import { lockChunks, saveLiveReplicas } from "./chunks.store.ts";
+import { findNodes } from "./endpoints.store.ts";
 import { readReplicasOfNode } from "./replicas.store.ts";
 import { saveHealth } from "./under-replicated.store.ts";
 
@@ -25,11 +26,18 @@ export async function followAvailability(
   signal?: AbortSignal,
 ): Promise<number> {
   let walked = 0;
-  for (const { rowId, isAvailable, walkedTo } of await readAvailabilities(deps.pool, rowIds)) {
+  const held = await readAvailabilities(deps.pool, rowIds);
+  // One that the view does not have left long ago, or came a moment ago and is known to another process only.
+  const unknown = held.filter(({ rowId }) => deps.view.nodeByRowId(rowId) === undefined);
+  const found = await findNodes(
+    deps,
+    unknown.map(({ rowId }) => rowId),
+  );
+  for (const { rowId, isAvailable, walkedTo } of held) {
     if (signal?.aborted) break;
     // A walk that is under way ends first; where it went the wrong way meanwhile the next one turns back.
     if (walkedTo !== null) await walk(deps, rowId, signal);
-    const shouldBe = isThere(deps.view.nodeByRowId(rowId));
+    const shouldBe = isThere(deps.view.nodeByRowId(rowId) ?? found.get(rowId));
     if (isAvailable === shouldBe) continue;
     walked += 1;
     if (await turnAvailability(deps.pool, rowId, shouldBe)) await walk(deps, rowId, signal);

@@ -136,7 +136,21 @@ export async function readReplacedNodes(db: Connection, uploadId: string): Promi
     select encode(chunk_hash, 'hex') as chunk_hash, node_id
     from node_registry.replaced_nodes
     where upload_id = ${uploadId}::uuid`);
-  return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
+  return rows.map(toPair);
+}
+
+/** The same for all uploads that use the chunks. */
+export async function readReplacedNodesOf(db: Connection, hashes: readonly string[]): Promise<Pair[]> {
+  const rows = await db.any(sql.type(zPair)`
+    select encode(r.chunk_hash, 'hex') as chunk_hash, failed.node_id
+    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    join node_registry.upload_chunks r on r.chunk_hash = asked.chunk_hash
+    join node_registry.replaced_nodes failed on failed.upload_id = r.upload_id and failed.chunk_hash = r.chunk_hash`);
+  return rows.map(toPair);
+}
+
+function toPair(row: z.infer<typeof zPair>): Pair {
+  return { chunkHash: row.chunk_hash, nodeRowId: row.node_id };
 }
 
 /** Unconfirmed assignments of a node for uploads that are still OPEN, in the order of their hashes. */

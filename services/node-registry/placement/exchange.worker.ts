@@ -1,7 +1,8 @@
 import { transact } from "#platform/outbox/outbox.ts";
 import { lockChunks } from "../chunks/chunks.store.ts";
+import { findNodes } from "../chunks/endpoints.store.ts";
 import { readBusyNodes } from "../chunks/holdings.store.ts";
-import { exchangeAssignments, readAwaitedOfNode } from "./exchange.store.ts";
+import { exchangeAssignments, readAwaitedOfNode, readReplacedNodesOf } from "./exchange.store.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
 
 const BATCH = 200;
@@ -24,10 +25,15 @@ export async function exchangeForGoneNodes(
 ): Promise<number> {
   let exchanged = 0;
   const nowMs = deps.clock.monotonicMs();
-  for (const { node_id: rowId, assigned_bytes: bytes } of await readBusyNodes(deps.pool)) {
-    const node = deps.view.nodeByRowId(rowId);
+  const assigned = (await readBusyNodes(deps.pool)).filter((row) => row.assigned_bytes > 0n);
+  const busy = new Set(assigned.map((row) => row.node_id));
+  for (const rowId of pauses.keys()) if (!busy.has(rowId)) pauses.delete(rowId);
+  // One that the view does not have left long ago, or came a moment ago and is known to another process only.
+  const nodes = await findNodes(deps, busy);
+  for (const rowId of busy) {
+    const node = nodes.get(rowId);
     const isGone = node === undefined || node.liveness === "offline" || GONE_STATES.has(node.state);
-    if (!isGone || bytes === 0n) {
+    if (!isGone) {
       pauses.delete(rowId);
       continue;
     }
@@ -59,7 +65,7 @@ async function exchangeNode(deps: PlacementDeps, nodeRowId: bigint, signal: Abor
         {
           now: deps.clock.now(),
           firstProofWithinMs: deps.config.PROOF_FIRST_WITHIN,
-          barred: [],
+          barred: await readReplacedNodesOf(tx, hashes),
           isOptional: true,
           place: deps.placer.place,
         },

@@ -115,3 +115,30 @@ test("assignments of nodes that went offline are exchanged by themselves; withou
   expect((await f.chunks.placeChunks(upload)).chunks.every(({ nodes: at }) => at.length === 2)).toBe(true);
   expect(await contradictions(f.pool)).toEqual([]);
 });
+
+test("an exchange of the registry's own gives no chunk back to a node that failed its client", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(3);
+  const upload = await place(f);
+  const { chunkHash = "", nodes: [failed, kept] = [] } = upload.placed[0] ?? {};
+  const failedNodeId = failed?.nodeId ?? "";
+  await f.chunks.replaceNodes({ uploadId: upload.uploadId, replacements: [{ chunkHash, failedNodeId }] });
+  await f.nodeById(failedNodeId).client.reportDeletedChunks({ chunkHashes: [chunkHash] });
+  await f.changeNode(f.nodeById(kept?.nodeId ?? ""), { liveness: "offline" });
+  expect(await exchangeForGoneNodes({ ...f.deps, placer: f.rooms.placer })).toBe(0);
+  const fourth = await f.addNode();
+  expect(await exchangeForGoneNodes({ ...f.deps, placer: f.rooms.placer })).toBe(1);
+  const now = (await f.chunks.placeChunks(upload)).chunks[0]?.nodes.map((node) => node.nodeId);
+  const third = nodes.find(({ nodeId }) => nodeId !== failedNodeId && nodeId !== kept?.nodeId);
+  expect(now?.sort()).toEqual([third?.nodeId, fourth.nodeId].sort());
+});
+
+test("a node that this process has not heard of yet keeps what another process has assigned to it", async () => {
+  await using f = await createChunkFixture();
+  await using other = await f.anotherProcess();
+  await f.addNodes(2);
+  await other.addNodes(2);
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(20), replicas: 2 };
+  await other.chunks.placeChunks(upload);
+  expect(await exchangeForGoneNodes({ ...f.deps, placer: f.rooms.placer })).toBe(0);
+});
