@@ -106,10 +106,11 @@ export async function stopCleanly(
   name: "auth" | "user-quota" | "node-registry",
 ): Promise<void> {
   const { pid, exited } = plane.service(name);
+  const fromMs = Date.now();
   const startedAt = performance.now();
   sendSignal(pid, "SIGTERM");
   const end = await exited;
-  history.stops.push({ process: name, tookMs: performance.now() - startedAt, end });
+  history.stops.push({ process: name, fromMs, tookMs: performance.now() - startedAt, end });
 }
 
 /** The broker's data goes away under it, as by a lost disk; it finds an empty folder when it starts again. */

@@ -18,6 +18,15 @@ export interface UserRecord {
   deletion: Answer | undefined;
   /** Wrong passwords that were given for this name. */
   mistakes: number;
+  /** Of the session that the registration opened. */
+  tokens: TokenPair | undefined;
+  /** An admin lowers the limit for a while, perhaps below the use; what the user is shown meanwhile is no complaint. */
+  isLimitMoving: boolean;
+}
+
+export interface TokenPair {
+  readonly accessToken: string;
+  readonly refreshToken: string;
 }
 
 export interface ChunkRecord {
@@ -68,6 +77,8 @@ export interface Refusal {
   readonly reason: string;
   readonly message: string;
   readonly metadata: Readonly<Record<string, string>>;
+  /** A server sent this status; otherwise the client's own transport made it out of a lost connection or a deadline. */
+  readonly isFromServer: boolean;
 }
 
 export interface Beat {
@@ -116,8 +127,28 @@ export interface Supersession {
   readonly oldEnd: string;
 }
 
+/** An admin's change of a user's limit. */
+export interface LimitChange {
+  readonly userId: string;
+  readonly bytes: bigint;
+  readonly answer: Answer;
+}
+
+/** Of living sessions, one or all, by their user: what it ended is in the record of dead tokens. */
+export interface Revocation {
+  readonly userId: string;
+  readonly answer: Answer;
+}
+
+/** Tokens of a session whose end was acknowledged. */
+export interface DeadTokens extends TokenPair {
+  readonly userId: string;
+  readonly why: string;
+}
+
 export interface CleanStop {
   readonly process: string;
+  readonly fromMs: number;
   readonly tookMs: number;
   readonly end: string;
 }
@@ -142,12 +173,17 @@ export interface History {
   readonly proofComplaints: string[];
   /** "node hash" of what each node holds in the end, by its own word. */
   readonly held: Set<string>;
+  /** Where clients are sent in the end: the nodes of each chunk. */
+  readonly located: Map<string, readonly string[]>;
   readonly beats: Beat[];
   readonly farNodes: Set<string>;
   readonly disturbances: Disturbance[];
   readonly silences: Silence[];
   readonly nodeStates: NodeStateChange[];
   readonly supersessions: Supersession[];
+  readonly limits: LimitChange[];
+  readonly revocations: Revocation[];
+  readonly deadTokens: DeadTokens[];
   readonly refusals: Refusal[];
   /** Quota refusals whose figures do not justify them, and figures above the limit that somebody was shown. */
   readonly quotaComplaints: string[];
@@ -175,12 +211,16 @@ export function newHistory(): History {
     falseConfirmations: [],
     proofComplaints: [],
     held: new Set(),
+    located: new Map(),
     beats: [],
     farNodes: new Set(),
     disturbances: [],
     silences: [],
     nodeStates: [],
     supersessions: [],
+    limits: [],
+    revocations: [],
+    deadTokens: [],
     refusals: [],
     quotaComplaints: [],
     failedLogins: [],

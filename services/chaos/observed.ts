@@ -1,5 +1,6 @@
 import pg from "pg";
 import { z } from "zod";
+import { readTold, type Told } from "./told.ts";
 
 /** What the system says of itself in the end, read by an operator from the three schemas. */
 export interface Observed {
@@ -19,6 +20,14 @@ export interface Observed {
     readonly kind: string;
     readonly delta: bigint;
   }[];
+  /** Use and limit after each entry of the ledger, by user and in order. */
+  readonly balances: readonly {
+    readonly userId: string;
+    readonly kind: string;
+    readonly used: bigint;
+    readonly limit: bigint;
+  }[];
+  readonly told: Told;
   /** Entries that the reconciler had to make. */
   readonly adjustments: number;
   readonly chunks: readonly {
@@ -102,6 +111,12 @@ export async function observeDatabase(operatorUrl: string): Promise<DatabaseTrut
         `select user_id as "userId", encode(chunk_hash, 'hex') as "chunkHash", generation, kind, delta_bytes as delta
          from user_quota.ledger_entries where chunk_hash is not null`,
       ),
+      balances: await read(
+        z.object({ userId: text, kind: text, used: big, limit: big }),
+        `select user_id as "userId", kind, used_after_bytes as used, storage_quota_bytes as limit
+         from user_quota.ledger_entries order by user_id, entry_id`,
+      ),
+      told: await readTold(read),
       adjustments: (await read(z.object({}), "select 1 from user_quota.ledger_entries where kind = 'adjustment'"))
         .length,
       chunks: await read(

@@ -20,6 +20,7 @@ import { beatByCalls, beatOnStreams } from "./workload/beats.ts";
 import { runCaretaker } from "./workload/caretaker.ts";
 import { createClients } from "./workload/clients.ts";
 import { runGateway } from "./workload/gateway.ts";
+import { inquire } from "./workload/inquiry.ts";
 import type { LoadContext, Pace } from "./workload/load-context.ts";
 import { joinNode, type LoadNode } from "./workload/load-node.ts";
 import { runPeople } from "./workload/people.ts";
@@ -206,6 +207,7 @@ async function comeToRest(plane: Plane, context: LoadContext, say: (line: string
     }
     return reason;
   });
+  await inquire(context);
   return [offline, unrest].flatMap((reason) =>
     reason === undefined ? [] : [`the system does not come to rest: ${reason}`],
   );

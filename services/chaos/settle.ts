@@ -3,6 +3,7 @@ import { eventually } from "./eventually.ts";
 import { streamNames } from "./fault-plan.ts";
 import { stopCleanly } from "./faults.ts";
 import { type History, isAtWork } from "./history.ts";
+import { inParallel } from "./in-parallel.ts";
 import { observeDatabase } from "./observed.ts";
 import type { Plane } from "./plane/plane.ts";
 import { notPurged } from "./verdict/durability.ts";
@@ -10,6 +11,7 @@ import { differences, missing } from "./verdict/replicas.ts";
 import { ask, pause } from "./workload/ask.ts";
 import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
+import { restoreLimit } from "./workload/limits.ts";
 import type { LoadContext } from "./workload/load-context.ts";
 import { deleteUser } from "./workload/people.ts";
 import { endReservation } from "./workload/reserver.ts";
@@ -66,6 +68,8 @@ export async function finishWork(context: SettleContext): Promise<void> {
   // Each call is repeated until its answer is definite; the system is whole, so it soon is.
   const patience = { tries: 60, pauseMs: 500, signal: AbortSignal.timeout(FINISH_MS) };
   for (const nodeId of nodes.keys()) await setState(context, nodeId, "in_service");
+  const moved = history.users.filter(({ isLimitMoving, deletion }) => isLimitMoving && deletion === undefined);
+  await inParallel(8, moved, (user) => restoreLimit(context, user, patience));
   const leaving = history.users.filter(({ deletion }) => deletion === "unknown");
   for (const user of leaving) {
     for (let round = 0; round < 20 && user.deletion === "unknown" && !patience.signal.aborted; round += 1) {
@@ -123,12 +127,4 @@ export async function unsettled(plane: Plane, { history, nodes }: SettleContext)
   }
   const apart = [...notPurged(history, truth), ...differences(history.held, truth), ...missing(history, truth)];
   return apart[0] === undefined ? undefined : `${apart.length} chunks or replicas are not settled: ${apart[0]}`;
-}
-
-async function inParallel<T>(width: number, items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: width }, worker));
 }

@@ -18,6 +18,7 @@ export const durabilityPromise: Promised = {
     ...lostUploads(history, observed),
     ...lostReplicas(history, observed),
     ...lostStates(history, observed),
+    ...lostLimits(history, observed),
     ...notPurged(history, observed),
   ],
 };
@@ -82,5 +83,16 @@ function lostStates({ nodeStates }: History, observed: Observed): string[] {
   return [...last.values()].flatMap(({ nodeId, state, answer }) => {
     const found = observed.nodeStates.get(nodeId);
     return answer === "acknowledged" && found !== state ? [`node ${nodeId} is ${found}, not ${state}`] : [];
+  });
+}
+
+function lostLimits({ users, limits }: History, { accounts }: Observed): string[] {
+  const last = new Map(limits.map((change) => [change.userId, change]));
+  const found = new Map(accounts.map(({ userId, limit }) => [userId, limit]));
+  return users.flatMap(({ userId = "", deletion }) => {
+    const change = last.get(userId);
+    if (change?.answer !== "acknowledged" || deletion !== undefined) return [];
+    const limit = found.get(userId);
+    return limit === change.bytes ? [] : [`the limit of user ${userId} is ${limit}, not ${change.bytes}`];
   });
 }

@@ -1,12 +1,17 @@
 import type { History, SeenEvent } from "../history.ts";
 import type { Observed, OutboxRow } from "../observed.ts";
+import { clearChanges, unannounced } from "./announcements.ts";
 import { countBy, type Promised } from "./promise.ts";
 
 export const eventsPromise: Promised = {
   number: 1,
   title: "no event without its change, no change without its event; at least once, per key in order",
-  evidence: ({ seen }, { outbox }) =>
-    `${outbox.length} events of ${new Set(outbox.map(({ key }) => key)).size} keys, seen ${seen.length} times by the subscriber`,
+  evidence: ({ seen, revocations }, { outbox, told }) => {
+    const keys = new Set(outbox.map(({ key }) => key)).size;
+    const ended = revocations.filter(({ answer }) => answer === "acknowledged").length;
+    const seenTimes = `${outbox.length} events of ${keys} keys, seen ${seen.length} times by the subscriber`;
+    return `${seenTimes}; ${told.thresholds.length} thresholds, ${ended} revocations`;
+  },
   problems: (history, observed) => [
     ...unpublished(observed.outbox),
     ...unseen(history.seen, observed.outbox),
@@ -15,6 +20,7 @@ export const eventsPromise: Promised = {
     ...disorder(history.seen),
     ...changesWithoutEvent(history, observed),
     ...statesWithoutEvent(history, observed),
+    ...unannounced(history, observed),
     ...(observed.deadLetters > 0 ? [`${observed.deadLetters} events were given up`] : []),
   ],
 };
@@ -97,17 +103,10 @@ function changesWithoutEvent(history: History, { outbox, replicas }: Observed): 
  * changes states as well, and what came after an answer that is not clear may have been so already.
  */
 function statesWithoutEvent({ nodeStates }: History, { outbox }: Observed): string[] {
-  const before = new Map<string, string>();
-  const changes: string[] = [];
-  for (const { nodeId, state, answer } of nodeStates) {
-    const previous = before.get(nodeId);
-    if (answer === "acknowledged" && previous !== undefined && previous !== state) changes.push(nodeId);
-    if (answer === "acknowledged") before.set(nodeId, state);
-    else before.delete(nodeId);
-  }
+  const changes = clearChanges(nodeStates.map(({ nodeId, state, answer }) => ({ of: nodeId, state, answer })));
   const ofStates = outbox.filter(({ type }) => type.endsWith(".NodeStateChanged"));
   const told = countBy(ofStates, ({ key }) => key);
-  return [...countBy(changes, (nodeId) => nodeId)].flatMap(([nodeId, times]) => {
+  return [...changes].flatMap(([nodeId, times]) => {
     const events = told.get(nodeId) ?? 0;
     return events < times ? [`node ${nodeId}: ${events} events for ${times} changes of its state`] : [];
   });

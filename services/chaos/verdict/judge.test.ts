@@ -163,21 +163,6 @@ const cases: readonly (readonly [name: string, promise: number, (run: SoundRun) 
       history: { failedLogins: [...history.failedLogins, { kind: "unknown name", answer: "NotFound" }] },
     }),
   ],
-  [
-    "an internal error is shown",
-    7,
-    () => ({
-      history: { refusals: [{ rpc: "Login", code: "Internal", reason: "INTERNAL", message: "oops", metadata: {} }] },
-    }),
-  ],
-  ["a service ends by itself", 7, () => ({ observed: { crashes: ["auth ended with exit code 1"] } })],
-  ["a service grows", 7, () => ({ observed: { residentMiB: new Map([["auth", 4_000]]) } })],
-  ["a stop fails", 8, () => ({ history: { stops: [{ process: "auth", tookMs: 10, end: "exit code 1" }] } })],
-  [
-    "a stop takes too long",
-    8,
-    () => ({ history: { stops: [{ process: "auth", tookMs: 40_000, end: "exit code 0" }] } }),
-  ],
   ["a stranger was heard at the broker", 9, () => ({ history: { strangerSuccesses: ["STREAM.DELETE.CHUNKS"] } })],
 ];
 

@@ -6,17 +6,18 @@ import { countBy, type Promised } from "./promise.ts";
 export const replicasPromise: Promised = {
   number: 10,
   title: "honest nodes are believed, hold what the registry counts, and replace what was lost",
-  evidence: ({ calls, held }, { outbox }) => {
+  evidence: ({ calls, held, located }, { outbox }) => {
     const events = countBy(outbox, ({ type }) => type.replace(/^.*\./, ""));
     const proofs = calls.get("SubmitStorageProof acknowledged") ?? 0;
     const [lost, repaired] = [events.get("ChunkLost") ?? 0, events.get("ChunkRepaired") ?? 0];
-    return `${proofs} proofs, ${lost} replicas called lost, ${repaired} made anew, ${held.size} held by nodes in the end`;
+    return `${proofs} proofs, ${lost} replicas called lost, ${repaired} made anew, ${held.size} held by nodes in the end, ${located.size} chunks located`;
   },
   problems: (history, observed) => [
     ...history.proofComplaints,
     ...observed.punishments.map((what) => `an honest node was found wanting: ${what}`),
     ...differences(history.held, observed),
     ...missing(history, observed),
+    ...misled(history),
   ],
 };
 
@@ -41,6 +42,23 @@ export function missing({ uploads }: Pick<History, "uploads">, { replicas }: Pic
     upload.chunks.flatMap(({ chunkHash }) => {
       const count = counts.get(chunkHash) ?? 0;
       return count < upload.replicas ? [`chunk ${chunkHash} has ${count} of ${upload.replicas} replicas`] : [];
+    }),
+  );
+}
+
+/** Clients are sent to all nodes that hold a chunk, and to no other. */
+function misled({ uploads, held, located }: History): string[] {
+  const holders = new Map<string, string[]>();
+  for (const replica of held) {
+    const [nodeId = "", chunkHash = ""] = replica.split(" ");
+    holders.set(chunkHash, [...(holders.get(chunkHash) ?? []), nodeId]);
+  }
+  const whole = uploads.filter((upload) => upload.isReported && !isGivenBack(upload));
+  return whole.flatMap((upload) =>
+    upload.chunks.flatMap(({ chunkHash }) => {
+      const [found, wanted] = [located.get(chunkHash) ?? [], holders.get(chunkHash) ?? []];
+      const isRight = new Set(found).symmetricDifference(new Set(wanted)).size === 0;
+      return isRight ? [] : [`chunk ${chunkHash}: clients are sent to ${found.length} nodes, ${wanted.length} hold it`];
     }),
   );
 }

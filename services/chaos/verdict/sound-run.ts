@@ -22,6 +22,8 @@ export function soundRun(): SoundRun {
     deactivation: undefined,
     deletion: undefined,
     mistakes: 0,
+    tokens: undefined,
+    isLimitMoving: false,
   };
   const uploads = [uploadOf(user, "1", undefined), uploadOf(user, "2", "acknowledged")];
   const history: History = {
@@ -31,6 +33,7 @@ export function soundRun(): SoundRun {
     reported: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
     confirmed: new Set(["n1 c1", "n2 c1", "n1 c2", "n2 c2"]),
     held: new Set(["n1 c1", "n2 c1"]),
+    located: new Map([["c1", ["n2", "n1"]]]),
     beats: NODES.slice(0, 3).flatMap((nodeId) =>
       Array.from({ length: 100 }, (_, second) => ({
         nodeId,
@@ -44,7 +47,9 @@ export function soundRun(): SoundRun {
       { kind: "wrong password", answer: "Unauthenticated INVALID_CREDENTIALS no" },
     ],
     finalLogins: new Map([["chaos-1", true]]),
-    stops: [{ process: "auth", tookMs: 300, end: "exit code 0" }],
+    limits: [{ userId: "u1", bytes: 1_000n, answer: "acknowledged" }],
+    revocations: [{ userId: "u1", answer: "acknowledged" }],
+    stops: [{ process: "auth", fromMs: 0, tookMs: 300, end: "exit code 0" }],
   };
   const outbox = outboxOf([
     ["auth", "UserRegistered", "u1"],
@@ -55,6 +60,7 @@ export function soundRun(): SoundRun {
     ["node_registry", "ChunkStored", "c2"],
     ["node_registry", "UploadCompleted", "up2"],
     ["node_registry", "ChunkReleased", "c2"],
+    ["auth", "UserSessionsRevoked", "u1"],
   ]);
   history.seen.push(...outbox.map(seen));
   return { history, observed: { ...restOf(), outbox } };
@@ -73,6 +79,13 @@ function restOf(): Omit<Observed, "outbox"> {
     users: [{ userId: "u1", username: "chaos-1", isActive: true }],
     accounts: [{ userId: "u1", used: 100n, reserved: 0n, limit: 1_000n, ledgerSum: 100n }],
     ledger: [ledger("c1", "charge", 100n), ledger("c2", "charge", 100n), ledger("c2", "refund", -100n)],
+    balances: [
+      { userId: "u1", kind: "quota_change", used: 0n, limit: 1_000n },
+      { userId: "u1", kind: "charge", used: 100n, limit: 1_000n },
+      { userId: "u1", kind: "charge", used: 200n, limit: 1_000n },
+      { userId: "u1", kind: "refund", used: 100n, limit: 1_000n },
+    ],
+    told: { thresholds: [], stored: [stored("c1", "n1"), stored("c1", "n2"), stored("c2", "n1"), stored("c2", "n2")] },
     adjustments: 0,
     chunks: [
       { ...chunk, chunkHash: "c1", isReleased: false },
@@ -90,6 +103,10 @@ function restOf(): Omit<Observed, "outbox"> {
     residentMiB: new Map([["auth", 150]]),
     crashes: [],
   };
+}
+
+function stored(chunkHash: string, nodeId: string): Observed["told"]["stored"][number] {
+  return { chunkHash, generation: 1, nodeId, reachedQuorum: nodeId === "n2" };
 }
 
 function uploadOf(user: UserRecord, name: string, release: UploadRecord["release"]): UploadRecord {

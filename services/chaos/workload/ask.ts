@@ -44,13 +44,24 @@ async function attempt<T>(rpc: string, call: () => Promise<T>): Promise<Outcome<
   try {
     return { answer: "acknowledged", value: await call() };
   } catch (thrown) {
-    const error = ConnectError.from(thrown);
-    const info = error.findDetails(ErrorInfoSchema)[0];
-    const reason = info?.reason ?? "";
-    const { rawMessage: message } = error;
-    const refusal = { rpc, code: Code[error.code], reason, message, metadata: info?.metadata ?? {} };
-    return { answer: unclear.has(error.code) || passing.has(reason) ? "unknown" : "refused", refusal };
+    const refusal = refusalOf(rpc, thrown);
+    const isUnclear = unclear.has(ConnectError.from(thrown).code) || passing.has(refusal.reason);
+    return { answer: isUnclear ? "unknown" : "refused", refusal };
   }
+}
+
+export function refusalOf(rpc: string, thrown: unknown): Refusal {
+  const error = ConnectError.from(thrown);
+  const info = error.findDetails(ErrorInfoSchema)[0];
+  const { rawMessage: message, metadata } = error;
+  return {
+    ...{ rpc, message },
+    code: Code[error.code],
+    reason: info?.reason ?? "",
+    metadata: info?.metadata ?? {},
+    // The headers of an answer, which an error that the client's transport made has none of.
+    isFromServer: error.isWireError || !metadata.keys().next().done,
+  };
 }
 
 /** The same call until its answer is definite, as every client of the system has to; at most `tries` times. */

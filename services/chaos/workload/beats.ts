@@ -3,7 +3,7 @@ import type { NodeCommand } from "#gen/decentrastore/node_registry/v1/node_comma
 import type { Random } from "#platform/testing/random.ts";
 import { digestBytes } from "../../dev/sample-node/digest.ts";
 import type { Beat, History } from "../history.ts";
-import { pause } from "./ask.ts";
+import { pause, refusalOf } from "./ask.ts";
 import { type LoadNode, NODE_CAPACITY_GB } from "./load-node.ts";
 
 export const BEAT_MS = 1_000;
@@ -129,7 +129,12 @@ function openStream(node: LoadNode, history: History): Stream {
 async function recorded(node: LoadNode, history: History, call: () => Promise<Answered>): Promise<void> {
   const beat: Beat = { nodeId: node.nodeId, sentAtMs: Date.now(), answeredAtMs: undefined };
   history.beats.push(beat);
-  const { commands } = await call();
-  beat.answeredAtMs = Date.now();
-  node.obey(commands);
+  try {
+    const { commands } = await call();
+    beat.answeredAtMs = Date.now();
+    node.obey(commands);
+  } catch (error) {
+    history.refusals.push(refusalOf("Heartbeat", error));
+    throw error;
+  }
 }

@@ -1,15 +1,15 @@
-import type { Random } from "#platform/testing/random.ts";
 import { isAtWork, type UserRecord } from "../history.ts";
 import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
+import { moveLimit, tighten } from "./limits.ts";
 import type { LoadContext } from "./load-context.ts";
+import { changePassword, endSessions, newPassword, noteDead } from "./sessions.ts";
 
-const TIGHT_QUOTA_BYTES = 240n * 1024n;
 /** Below the ten that are free: the user is to get in at the end. */
 const MOST_MISTAKES = 4;
 /** Within the 20 s in which a lost answer is given again: each takes 4 s at most. */
 const REFRESH_TRIES = 3;
-const newPassword = (random: Random) => hexOf(random, 18);
+const acts = [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota, endSessions, endSessions, moveLimit];
 
 /** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
 export async function runPeople(context: LoadContext): Promise<void> {
@@ -19,10 +19,7 @@ export async function runPeople(context: LoadContext): Promise<void> {
     if (round < 4 || random() < 0.25) await register(context);
     else {
       const user = pick(random, history.users);
-      const act =
-        random() < 0.04
-          ? deleteUser
-          : pick(random, [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota]);
+      const act = random() < 0.04 ? deleteUser : pick(random, acts);
       if (isAtWork(user)) await act(context, user);
     }
     await pause(round < 4 ? 50 : 250 + 350 * random(), signal);
@@ -40,6 +37,8 @@ async function register(context: LoadContext): Promise<void> {
     deactivation: undefined,
     deletion: undefined,
     mistakes: 0,
+    tokens: undefined,
+    isLimitMoving: false,
   };
   history.users.push(user);
   const request = { username: user.username, password: user.passwords[0] ?? "" };
@@ -50,6 +49,7 @@ async function register(context: LoadContext): Promise<void> {
   }
   const { user: registered, tokens } = outcome.value;
   user.userId = registered?.userId;
+  user.tokens = tokens;
   const own = clients.quotasAs(async () => tokens?.accessToken);
   await ask(history, "GetQuota", () => own.getQuota({ userId: user.userId ?? "" }));
   // Only now gateways see the user: an upload before the change of the limit might rightly lie above it. Where the change
@@ -62,16 +62,8 @@ async function register(context: LoadContext): Promise<void> {
     const patience = { tries: 4, pauseMs: 300, signal };
     const call = () => clients.userAdmin.setUserActive(deactivate);
     user.deactivation = (await askUntilClear(history, "SetUserActive", call, patience)).answer;
+    if (user.deactivation === "acknowledged") noteDead(history, user, "the user was deactivated", user.tokens);
   }
-}
-
-/** A limit that a few uploads reach. It is only ever lowered before the first upload, so it holds for all of them. */
-async function tighten({ clients, history, signal }: LoadContext, user: UserRecord): Promise<boolean> {
-  const asked = { userId: user.userId ?? "", storageQuotaBytes: TIGHT_QUOTA_BYTES, reason: "chaos" };
-  const patience = { tries: 4, pauseMs: 300, signal };
-  const outcome = await askUntilClear(history, "SetQuota", () => clients.quotaAdmin.setQuota(asked), patience);
-  if (outcome.answer === "acknowledged") user.quotaBytes = TIGHT_QUOTA_BYTES;
-  return outcome.answer === "acknowledged";
 }
 
 async function signIn({ clients, history, signal }: LoadContext, user: UserRecord): Promise<void> {
@@ -109,6 +101,7 @@ export async function deleteUser(
   // A user who is not there was deleted by the call whose answer was lost.
   const isGone = outcome.answer === "refused" && outcome.refusal.reason === "USER_NOT_FOUND";
   user.deletion = isGone ? "acknowledged" : outcome.answer;
+  if (user.deletion === "acknowledged") noteDead(history, user, "the user was deleted", user.tokens);
 }
 
 async function mistype({ clients, history, random }: LoadContext, user: UserRecord): Promise<void> {
@@ -135,27 +128,12 @@ function alike({ code, reason, message }: { code: string; reason: string; messag
   return `${code} ${reason} ${message}`;
 }
 
-async function changePassword({ clients, history, random }: LoadContext, user: UserRecord): Promise<void> {
-  const [currentPassword, ...others] = user.passwords;
-  if (currentPassword === undefined || others.length > 0) return;
-  const { username } = user;
-  const login = await ask(history, "Login", () => clients.auth.login({ username, password: currentPassword }));
-  if (login.answer !== "acknowledged") return;
-  const password = newPassword(random);
-  const own = clients.authAs(async () => login.value.tokens?.accessToken);
-  user.passwords = [currentPassword, password];
-  const call = () => own.changePassword({ currentPassword, newPassword: password });
-  const { answer } = await ask(history, "ChangePassword", call);
-  if (answer === "acknowledged") user.passwords = [password];
-  if (answer === "refused") user.passwords = [currentPassword];
-}
-
 async function lookAtQuota({ clients, history }: LoadContext, user: UserRecord): Promise<void> {
   const call = () => clients.quotas.getQuota({ userId: user.userId ?? "" });
   const outcome = await ask(history, "GetQuota", call);
   if (outcome.answer !== "acknowledged") return;
   const quota = outcome.value.quota;
-  if (quota === undefined) return;
+  if (quota === undefined || user.isLimitMoving) return;
   if (quota.storageUsedBytes + quota.storageReservedBytes > quota.storageQuotaBytes) {
     const { storageUsedBytes: used, storageReservedBytes: reserved, storageQuotaBytes: limit } = quota;
     history.quotaComplaints.push(`${user.userId} was shown ${used} used and ${reserved} reserved of ${limit}`);
