@@ -1,8 +1,10 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
 import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
+import { lockUploads } from "../chunks/uploads.store.ts";
 import { type ChunkFixture, createChunkFixture, newChunks, newHash } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
+import { insertAttempt } from "./attempts.store.ts";
 import { exchangeForGoneNodes } from "./exchange.worker.ts";
 
 async function place(f: ChunkFixture, count = 1, replicas = 2) {
@@ -85,6 +87,20 @@ test("unknown uploads, chunks and nodes and malformed requests are refused", asy
   await expect(call({ replacements: [beside, strange] })).rejects.toThrow(/replacements\[1\]\.failed_node_id: no node/);
   await expect(call({ replacements: [] })).rejects.toThrow(/replacements/);
   await expect(call({ replacements: [pair, pair] })).rejects.toThrow(/once/);
+});
+
+test("an upload that is only being placed is not waited for, because its placement may wait for the same chunks", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = await place(f);
+  const content = { userId: upload.userId, uploadId: randomUUID(), replicas: 1, chunks: [], fingerprint: newHash() };
+  await f.pool.transaction((tx) => insertAttempt(tx, content, 0n, f.clock.now()));
+  const { chunkHash = "", nodes: [node] = [] } = upload.placed[0] ?? {};
+  const replacements = [{ chunkHash, failedNodeId: node?.nodeId ?? "" }];
+  await f.pool.transaction(async (tx) => {
+    await lockUploads(tx, [content.uploadId]);
+    await expect(f.chunks.replaceNodes({ uploadId: content.uploadId, replacements })).rejects.toThrow(/no upload/);
+  });
 });
 
 test("assignments of nodes that went offline are exchanged by themselves; without a target they wait", async () => {

@@ -10,7 +10,7 @@ import { sortedHashes } from "../chunks/hashes.ts";
 import { toLocations } from "../chunks/locations.ts";
 import { readReferences } from "../chunks/references.store.ts";
 import { type Pair, readReplicas } from "../chunks/replicas.store.ts";
-import { isPlaced, lockUploads } from "../chunks/uploads.store.ts";
+import { findUpload, isPlaced, lockUploads } from "../chunks/uploads.store.ts";
 import { findNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
 import { type Exchange, exchangeAssignments, insertReplacedNodes, readReplacedNodes } from "./exchange.store.ts";
@@ -59,10 +59,12 @@ async function replaceIn(
   tx: Transaction,
   asked: { readonly uploadId: string; readonly hashes: readonly string[]; readonly failed: readonly Pair[] },
 ): Promise<Exchange | Refusal> {
+  // Before any lock: whoever places it holds its row while waiting for chunks, which are locked here first.
+  const known = await findUpload(tx, asked.uploadId);
+  if (known === undefined || !isPlaced(known)) return "upload_not_found";
   const locked = await lockChunks(tx, sortedHashes(asked.hashes));
   const [upload] = await lockUploads(tx, [asked.uploadId]);
-  if (upload === undefined || !isPlaced(upload)) return "upload_not_found";
-  if (upload.state === "expired") return "upload_expired";
+  if (upload?.state === "expired") return "upload_expired";
   const used = new Set((await readReferences(tx, asked.uploadId)).map((reference) => reference.chunkHash));
   if (asked.hashes.some((chunkHash) => !used.has(chunkHash))) return "chunk_not_found";
   const exchange = await exchangeAssignments(tx, locked, asked.failed, {
