@@ -107,15 +107,17 @@ export function changingHoldings(changes: HoldingChanges, now: Temporal.Instant,
     )`;
 }
 
-/** Rows for nodes that have none, so that `changeHoldings` can be used. Locks no row that exists. */
+/**
+ * Rows for nodes that have none, so that `changeHoldings` can be used. Locks those that exist, without writing them: a new
+ * row is a lock too, and everybody takes these in one order.
+ */
 export async function ensureHoldings(tx: Transaction, changes: HoldingChanges): Promise<void> {
   await tx.query(sql.type(zVoid)`
-    insert into node_registry.node_holdings (node_id)
+    insert into node_registry.node_holdings as h (node_id)
     select asked.node_id
     from unnest(${int8Array(changes.sorted().map((change) => change.nodeRowId))}) as asked (node_id)
-    where not exists (select from node_registry.node_holdings h where h.node_id = asked.node_id)
     order by asked.node_id
-    on conflict do nothing`);
+    on conflict (node_id) do update set assigned_chunks = h.assigned_chunks where false`);
 }
 
 /** Like `changeHoldings` for new assignments only; makes the row of a node that never had one. */
