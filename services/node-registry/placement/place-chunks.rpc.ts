@@ -8,7 +8,7 @@ import { toLocations } from "../chunks/locations.ts";
 import { readReferences } from "../chunks/references.store.ts";
 import { readReplicas } from "../chunks/replicas.store.ts";
 import { uploadCompleted } from "../chunks/upload-ended.event.ts";
-import type { UploadRow } from "../chunks/uploads.store.ts";
+import { findUpload, type UploadRow } from "../chunks/uploads.store.ts";
 import type { Deps } from "../deps.ts";
 import { registryError } from "../errors.ts";
 import { failAttempt } from "./attempts.store.ts";
@@ -104,8 +104,11 @@ async function notReserved(
 ): Promise<undefined> {
   await deps.pool.transaction(async (tx) => {
     const now = deps.clock.now();
-    const failed = await failAttempt(tx, { uploadId, attempt }, now);
-    if (failed === undefined || reserved.kind !== "unknown") return;
+    await failAttempt(tx, { uploadId, attempt }, now);
+    if (reserved.kind !== "unknown") return;
+    // Another call may have ended the attempt before, because user-quota refused it: then nobody else knows of this one.
+    const upload = await findUpload(tx, uploadId);
+    if (upload?.attempt === attempt) return;
     const owed = { uploadId, attempt, userId: content.userId, sizeBytes: newBytes, reservationId: null };
     // Not before the unanswered call itself must be over.
     await insertReturn(tx, owed, now.add({ seconds: 15 }));
@@ -122,7 +125,6 @@ interface Attempt {
 
 async function finish(deps: PlacementDeps, content: UploadContent, attempt: Attempt): Promise<PlacedNow | undefined> {
   const outcome = await runPlacement(deps, content, attempt);
-  if (outcome === undefined) return undefined;
   if (outcome.step === "placed") {
     for (const { nodeRowId, sizeBytes } of outcome.made) deps.placer.assigned(nodeRowId, Number(sizeBytes));
     const isWhole = outcome.made.length === content.chunks.length * content.replicas;
@@ -146,11 +148,7 @@ function owedFor({ uploadId, userId }: UploadContent, { attempt, newBytes, reser
   return { uploadId, attempt, userId, sizeBytes: newBytes, reservationId };
 }
 
-async function runPlacement(
-  deps: PlacementDeps,
-  content: UploadContent,
-  attempt: Attempt,
-): Promise<PlaceOutcome | undefined> {
+async function runPlacement(deps: PlacementDeps, content: UploadContent, attempt: Attempt): Promise<PlaceOutcome> {
   try {
     return await transact(deps, async (tx) => {
       const now = deps.clock.now();
@@ -168,7 +166,8 @@ async function runPlacement(
       return outcome;
     });
   } catch (error) {
-    if (error instanceof LostRaceError) return undefined;
+    // At once, and with what is held: another call may end the attempt meanwhile, and knows nothing of this reservation.
+    if (error instanceof LostRaceError) return runPlacement(deps, content, attempt);
     throw error;
   }
 }

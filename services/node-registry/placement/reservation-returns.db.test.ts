@@ -101,3 +101,22 @@ test("a process that dies right after it has given an attempt up leaves the rese
   expect(f.quota.held(loser.userId)).toBe(0n);
   expect(await contradictions(f.pool)).toEqual([]);
 });
+
+test("of two calls of one upload the unanswered one is found although the refused one has ended the attempt", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const upload = newUpload();
+  f.quota.onReserve = async () => {
+    f.quota.beforeReserve = () => {
+      throw new RpcError({ code: Code.ResourceExhausted, reason: "OVERLOADED", message: "too much" });
+    };
+    await expect(f.chunks.placeChunks(upload)).rejects.toThrow(/too much/);
+    f.quota.beforeReserve = () => {};
+    throw new ConnectError("gone", Code.Unavailable);
+  };
+  await expect(f.chunks.placeChunks(upload)).rejects.toThrow();
+  f.quota.onReserve = () => {};
+  f.clock.jump(60_000);
+  await sweepPlacements(f.deps);
+  expect(f.quota.held()).toBe(0n);
+});
