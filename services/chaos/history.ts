@@ -6,6 +6,8 @@ export type Answer = "acknowledged" | "refused" | "unknown";
 
 export interface UserRecord {
   readonly username: string;
+  /** Who acts for the user, so that nobody ends a session that somebody else is using. */
+  readonly actor: number;
   userId: string | undefined;
   registered: Answer;
   /** Which of these is right: the last acknowledged one, and those behind it whose change is unknown. */
@@ -132,6 +134,8 @@ export interface LimitChange {
   readonly userId: string;
   readonly bytes: bigint;
   readonly answer: Answer;
+  /** How often it was asked for until that answer: what came before may have its effect late. */
+  readonly tries: number;
 }
 
 /** Of living sessions, one or all, by their user: what it ended is in the record of dead tokens. */

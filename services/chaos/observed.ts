@@ -28,6 +28,8 @@ export interface Observed {
     readonly limit: bigint;
   }[];
   readonly told: Told;
+  /** Reservations that have not ended. */
+  readonly openReservations: readonly string[];
   /** Entries that the reconciler had to make. */
   readonly adjustments: number;
   readonly chunks: readonly {
@@ -117,6 +119,13 @@ export async function observeDatabase(operatorUrl: string): Promise<DatabaseTrut
          from user_quota.ledger_entries order by user_id, entry_id`,
       ),
       told: await readTold(read),
+      openReservations: (
+        await read(
+          z.object({ what: text }),
+          `select reservation_id || ' of user ' || user_id || ' is ' || state as what
+           from user_quota.reservations where state in ('held', 'closing')`,
+        )
+      ).map(({ what }) => what),
       adjustments: (await read(z.object({}), "select 1 from user_quota.ledger_entries where kind = 'adjustment'"))
         .length,
       chunks: await read(

@@ -12,7 +12,7 @@ import { type Observed, observeDatabase } from "./observed.ts";
 import { type Plane, startPlane } from "./plane/plane.ts";
 import { residentMiB } from "./plane/process-tree.ts";
 import { branch } from "./random.ts";
-import { allOnline, allReady, endFaults, finishWork, unsettled } from "./settle.ts";
+import { actOnceMore, allOnline, allReady, endFaults, finishWork, unsettled } from "./settle.ts";
 import { endSilences } from "./silences.ts";
 import { subscribe } from "./subscriber.ts";
 import { judge, type Verdict } from "./verdict/judge.ts";
@@ -21,6 +21,7 @@ import { runCaretaker } from "./workload/caretaker.ts";
 import { createClients } from "./workload/clients.ts";
 import { runGateway } from "./workload/gateway.ts";
 import { inquire } from "./workload/inquiry.ts";
+import { runLimits } from "./workload/limits.ts";
 import type { LoadContext, Pace } from "./workload/load-context.ts";
 import { joinNode, type LoadNode } from "./workload/load-node.ts";
 import { runPeople } from "./workload/people.ts";
@@ -141,9 +142,10 @@ async function startLoad(
   const subscription = await subscribe(natsUrl, history, life.signal);
   const own = (): LoadContext => ({ ...context, random: branch(random) });
   const actors = [
-    runPeople(own()),
+    ...Array.from({ length: 2 }, (_, actor) => runPeople(own(), actor)),
     runCaretaker(own()),
     runReserver(own()),
+    runLimits(own()),
     runStranger(natsUrl, history, load.signal),
     ...Array.from({ length: options.gateways }, () => runGateway(own())),
   ];
@@ -198,6 +200,7 @@ async function comeToRest(plane: Plane, context: LoadContext, say: (line: string
   if (unready !== undefined) return [`the services do not get ready: ${unready}`];
   const offline = await eventually(90_000, () => allOnline(plane, context.nodes.keys()));
   await finishWork(context);
+  await actOnceMore(context);
   let saidAtMs = performance.now();
   const unrest = await eventually(240_000, async () => {
     const reason = await unsettled(plane, context);

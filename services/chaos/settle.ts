@@ -11,10 +11,14 @@ import { differences, missing } from "./verdict/replicas.ts";
 import { ask, pause } from "./workload/ask.ts";
 import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
-import { restoreLimit } from "./workload/limits.ts";
+import { moveLimit, restoreLimit, tightUsers } from "./workload/limits.ts";
 import type { LoadContext } from "./workload/load-context.ts";
 import { deleteUser } from "./workload/people.ts";
 import { endReservation } from "./workload/reserver.ts";
+import { endSessions } from "./workload/sessions.ts";
+
+/** Of a system that is whole: so many users end sessions, and have their limits moved, that no run goes without. */
+const LAST_ACTS = 6;
 
 type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
 
@@ -107,6 +111,14 @@ export async function finishWork(context: SettleContext): Promise<void> {
   });
 }
 
+/** What faults may have left no time for. */
+export async function actOnceMore(context: LoadContext): Promise<void> {
+  const whole = { ...context, signal: AbortSignal.timeout(FINISH_MS) };
+  const users = context.history.users.filter(isAtWork).slice(0, LAST_ACTS);
+  await inParallel(2, users, (user) => endSessions(whole, user));
+  await inParallel(2, tightUsers(context.history).slice(0, LAST_ACTS), (user) => moveLimit(whole, user));
+}
+
 /** Whether everything has arrived: events published and seen, charges posted, reservations ended, replicas made. */
 export async function unsettled(plane: Plane, { history, nodes }: SettleContext): Promise<string | undefined> {
   const truth = await observeDatabase(plane.stores.operatorUrl);
@@ -125,6 +137,7 @@ export async function unsettled(plane: Plane, { history, nodes }: SettleContext)
     if (used !== (usage.get(userId) ?? 0n)) return `user ${userId}: ${used} charged of ${usage.get(userId) ?? 0n}`;
     if (reserved > 0n) return `user ${userId}: ${reserved} bytes reserved`;
   }
+  if (truth.openReservations.length > 0) return `the reservation ${truth.openReservations[0]}`;
   const apart = [...notPurged(history, truth), ...differences(history.held, truth), ...missing(history, truth)];
   return apart[0] === undefined ? undefined : `${apart.length} chunks or replicas are not settled: ${apart[0]}`;
 }

@@ -10,6 +10,8 @@ export interface Told {
     readonly generation: number;
     readonly nodeId: string;
     readonly reachedQuorum: boolean;
+    readonly confirmedReplicas: number;
+    readonly wantedReplicas: number;
   }[];
 }
 
@@ -27,8 +29,9 @@ export async function readTold(read: <T>(row: z.ZodType<T>, query: string) => Pr
       return { userId, percent: thresholdPercent };
     }),
     stored: stored.map(({ payload }) => {
-      const { chunkHash, generation, nodeId, reachedQuorum } = fromBinary(ChunkStoredSchema, payload);
-      return { chunkHash, generation, nodeId, reachedQuorum };
+      const event = fromBinary(ChunkStoredSchema, payload);
+      const { chunkHash, generation, nodeId, reachedQuorum, confirmedReplicas, wantedReplicas } = event;
+      return { chunkHash, generation, nodeId, reachedQuorum, confirmedReplicas, wantedReplicas };
     }),
   };
 }

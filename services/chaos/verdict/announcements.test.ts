@@ -4,7 +4,7 @@ import type { Observed } from "../observed.ts";
 import { brokenBy, type SoundRun, type Spoilt } from "./sound-run.ts";
 
 const limit = (bytes: bigint, answer: LimitChange["answer"] = "acknowledged"): LimitChange => ({
-  ...{ userId: "u1", bytes, answer },
+  ...{ userId: "u1", bytes, answer, tries: 1 },
 });
 const entry = (kind: string, used: bigint, of: bigint): Observed["balances"][number] => ({
   ...{ userId: "u1", kind, used, limit: of },
@@ -69,6 +69,16 @@ const cases: readonly (readonly [name: string, promise: number, (run: SoundRun) 
       ),
   ],
   [
+    "a quorum was told too early",
+    1,
+    (run) =>
+      stored(
+        run,
+        run.observed.told.stored.map((one) => ({ ...one, confirmedReplicas: 1 })),
+      ),
+  ],
+  ["a reservation never ends", 2, () => ({ observed: { openReservations: ["r1 of user u1 is closing"] } })],
+  [
     "a dead token is of use",
     6,
     () => ({ history: { sessionComplaints: ["user u1: GetQuota with a token that was dead"] } }),
@@ -105,6 +115,11 @@ test("thresholds are told once for each crossing, and again after the use or the
 test("what is unknown of a limit or of sessions may have happened or not", () => {
   const limits = [limit(1_000n), limit(900n, "unknown"), limit(1_000n)];
   expect(brokenBy(() => ({ history: { limits } }))).toEqual({});
+  const again = ({ observed }: SoundRun): Spoilt => ({
+    history: { limits: [{ ...limit(1_000n), tries: 2 }] },
+    observed: { balances: [entry("quota_change", 0n, 1_000n), ...observed.balances] },
+  });
+  expect(brokenBy(again)).toEqual({});
   const unknown = { userId: "u1", answer: "unknown" } as const;
   expect(brokenBy(({ history }) => ({ history: { revocations: [...history.revocations, unknown] } }))).toEqual({});
 });

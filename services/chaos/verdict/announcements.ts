@@ -59,15 +59,19 @@ function limits({ limits: asked }: History, { balances }: Observed): string[] {
     balances.filter(({ kind }) => kind === "quota_change"),
     ({ userId }) => userId,
   );
-  const asks = countBy(asked, ({ userId }) => userId);
-  const first = [...asks.keys()].map((of) => ({ of, state: "as it was", answer: "acknowledged" as const }));
-  const steps = asked.map(({ userId, bytes, answer }) => ({ of: userId, state: String(bytes), answer }));
+  const users = new Set(asked.map(({ userId }) => userId));
+  const unclear = new Set(
+    asked.flatMap(({ userId, answer, tries }) => (answer === "unknown" || tries > 1 ? [userId] : [])),
+  );
+  const first = [...users].map((of) => ({ of, state: "as it was", answer: "acknowledged" as const }));
+  const done = asked.filter(({ answer, tries }) => answer !== "refused" || tries > 1);
+  const steps = done.map(({ userId, bytes, answer }) => ({ of: userId, state: String(bytes), answer }));
   const changes = clearChanges([...first, ...steps]);
-  return [...asks].flatMap(([userId, times]) => {
+  return [...users].flatMap((userId) => {
     const found = entries.get(userId) ?? 0;
-    const least = changes.get(userId) ?? 0;
-    if (found < least) return [`user ${userId}: ${found} entries for ${least} changes of the limit`];
-    return times === 1 && found > 1 ? [`user ${userId}: ${found} entries for one change of the limit`] : [];
+    const wanted = changes.get(userId) ?? 0;
+    const isRight = unclear.has(userId) ? found >= wanted : found === wanted;
+    return isRight ? [] : [`user ${userId}: ${found} entries for ${wanted} changes of the limit`];
   });
 }
 
@@ -87,13 +91,15 @@ function revocations({ revocations: asked }: History, { outbox }: Observed): str
 function confirmations({ told, chunks }: Observed): string[] {
   const times = countBy(told.stored, ({ chunkHash, generation, nodeId }) => `${chunkHash} ${generation} by ${nodeId}`);
   const repeated = [...times].flatMap(([what, count]) => (count > 1 ? [`ChunkStored of ${what}: ${count} times`] : []));
-  const quorums = countBy(
-    told.stored.filter(({ reachedQuorum }) => reachedQuorum),
-    ({ chunkHash, generation }) => `${chunkHash} ${generation}`,
-  );
+  const quorate = told.stored.filter(({ reachedQuorum }) => reachedQuorum);
+  // Two thirds of what is wanted, and no replica less.
+  const early = quorate
+    .filter(({ confirmedReplicas, wantedReplicas }) => confirmedReplicas !== Math.ceil((2 * wantedReplicas) / 3))
+    .map((one) => `chunk ${one.chunkHash}: quorum at ${one.confirmedReplicas} of ${one.wantedReplicas} replicas`);
+  const quorums = countBy(quorate, ({ chunkHash, generation }) => `${chunkHash} ${generation}`);
   const wrong = chunks.flatMap(({ chunkHash, generation, hasQuorum }) => {
     const [wanted, found] = [hasQuorum ? 1 : 0, quorums.get(`${chunkHash} ${generation}`) ?? 0];
     return wanted === found ? [] : [`the quorum of chunk ${chunkHash} was told ${found} times, not ${wanted}`];
   });
-  return [...repeated, ...wrong];
+  return [...repeated, ...early, ...wrong];
 }

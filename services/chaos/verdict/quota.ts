@@ -15,6 +15,7 @@ export const quotaPromise: Promised = {
     ...doubles(observed),
     ...missingCharges(observed),
     ...admittedOver(history),
+    ...observed.openReservations.map((what) => `every upload has ended, and the reservation ${what}`),
     ...(observed.adjustments > 0 ? [`the reconciler had to correct ${observed.adjustments} accounts`] : []),
   ],
 };

@@ -15,6 +15,7 @@ export const NODES = ["n1", "n2", "n3", "n4"] as const;
 export function soundRun(): SoundRun {
   const user: UserRecord = {
     username: "chaos-1",
+    actor: 0,
     userId: "u1",
     registered: "acknowledged",
     passwords: ["secret"],
@@ -47,7 +48,7 @@ export function soundRun(): SoundRun {
       { kind: "wrong password", answer: "Unauthenticated INVALID_CREDENTIALS no" },
     ],
     finalLogins: new Map([["chaos-1", true]]),
-    limits: [{ userId: "u1", bytes: 1_000n, answer: "acknowledged" }],
+    limits: [{ userId: "u1", bytes: 1_000n, answer: "acknowledged", tries: 1 }],
     revocations: [{ userId: "u1", answer: "acknowledged" }],
     stops: [{ process: "auth", fromMs: 0, tookMs: 300, end: "exit code 0" }],
   };
@@ -85,6 +86,7 @@ function restOf(): Omit<Observed, "outbox"> {
       { userId: "u1", kind: "charge", used: 200n, limit: 1_000n },
       { userId: "u1", kind: "refund", used: 100n, limit: 1_000n },
     ],
+    openReservations: [],
     told: { thresholds: [], stored: [stored("c1", "n1"), stored("c1", "n2"), stored("c2", "n1"), stored("c2", "n2")] },
     adjustments: 0,
     chunks: [
@@ -106,7 +108,8 @@ function restOf(): Omit<Observed, "outbox"> {
 }
 
 function stored(chunkHash: string, nodeId: string): Observed["told"]["stored"][number] {
-  return { chunkHash, generation: 1, nodeId, reachedQuorum: nodeId === "n2" };
+  const [confirmedReplicas, reachedQuorum] = nodeId === "n2" ? [2, true] : [1, false];
+  return { chunkHash, generation: 1, nodeId, reachedQuorum, confirmedReplicas, wantedReplicas: 2 };
 }
 
 function uploadOf(user: UserRecord, name: string, release: UploadRecord["release"]): UploadRecord {

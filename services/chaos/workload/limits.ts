@@ -1,5 +1,5 @@
-import type { UserRecord } from "../history.ts";
-import { between } from "../random.ts";
+import { type History, isAtWork, type UserRecord } from "../history.ts";
+import { between, pick } from "../random.ts";
 import { askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
@@ -17,14 +17,29 @@ export async function tighten({ clients, history, signal }: LoadContext, user: U
   return isSet;
 }
 
+/** An admin who moves limits. */
+export async function runLimits(context: LoadContext): Promise<void> {
+  const { history, random, signal } = context;
+  while (!signal.aborted) {
+    await pause(between(random, 200, 800), signal);
+    const users = tightUsers(history);
+    if (users.length > 0) await moveLimit(context, pick(random, users));
+  }
+}
+
+export function tightUsers({ users }: Pick<History, "users">): UserRecord[] {
+  return users.filter((user) => isAtWork(user) && user.quotaBytes !== undefined);
+}
+
 /** Lowers a tight limit, often below the use, and puts it back: thresholds are crossed, and armed again. */
 export async function moveLimit(context: LoadContext, user: UserRecord): Promise<void> {
   const { random, signal } = context;
-  if (user.quotaBytes === undefined) return;
-  user.isLimitMoving = true;
   const patience = { tries: 4, pauseMs: 300, signal };
+  user.isLimitMoving = true;
   await setLimit(context, user, LOWERED_QUOTA_BYTES, patience);
   await pause(between(random, 100, 400), signal);
+  await setLimit(context, user, TIGHT_QUOTA_BYTES, patience);
+  // What holds already changes nothing more.
   await setLimit(context, user, TIGHT_QUOTA_BYTES, patience);
 }
 
@@ -40,8 +55,12 @@ async function setLimit(
   patience: Patience,
 ): Promise<boolean> {
   const { userId = "" } = user;
-  const call = () => clients.quotaAdmin.setQuota({ userId, storageQuotaBytes, reason: "chaos" });
+  let tries = 0;
+  const call = () => {
+    tries += 1;
+    return clients.quotaAdmin.setQuota({ userId, storageQuotaBytes, reason: "chaos" });
+  };
   const { answer } = await askUntilClear(history, "SetQuota", call, patience);
-  history.limits.push({ userId, bytes: storageQuotaBytes, answer });
+  history.limits.push({ userId, bytes: storageQuotaBytes, answer, tries });
   return answer === "acknowledged";
 }

@@ -1,7 +1,7 @@
 import { isAtWork, type UserRecord } from "../history.ts";
 import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
-import { moveLimit, tighten } from "./limits.ts";
+import { tighten } from "./limits.ts";
 import type { LoadContext } from "./load-context.ts";
 import { changePassword, endSessions, newPassword, noteDead } from "./sessions.ts";
 
@@ -9,16 +9,17 @@ import { changePassword, endSessions, newPassword, noteDead } from "./sessions.t
 const MOST_MISTAKES = 4;
 /** Within the 20 s in which a lost answer is given again: each takes 4 s at most. */
 const REFRESH_TRIES = 3;
-const acts = [signIn, signIn, mistype, mistypeName, changePassword, lookAtQuota, endSessions, endSessions, moveLimit];
+const acts = [signIn, mistype, mistypeName, changePassword, lookAtQuota, endSessions, endSessions, endSessions];
 
 /** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
-export async function runPeople(context: LoadContext): Promise<void> {
+export async function runPeople(context: LoadContext, actor: number): Promise<void> {
   const { random, signal, history } = context;
   for (let round = 0; !signal.aborted; round += 1) {
     // The first users at once: the gateways have nothing to do without them.
-    if (round < 4 || random() < 0.25) await register(context);
+    if (round < 4 || random() < 0.25) await register(context, actor);
     else {
-      const user = pick(random, history.users);
+      const own = history.users.filter((user) => user.actor === actor);
+      const user = pick(random, own);
       const act = random() < 0.04 ? deleteUser : pick(random, acts);
       if (isAtWork(user)) await act(context, user);
     }
@@ -26,10 +27,11 @@ export async function runPeople(context: LoadContext): Promise<void> {
   }
 }
 
-async function register(context: LoadContext): Promise<void> {
+async function register(context: LoadContext, actor: number): Promise<void> {
   const { clients, history, random, signal } = context;
   const user: UserRecord = {
     username: `chaos-${hexOf(random, 6)}`,
+    actor,
     userId: undefined,
     registered: "unknown",
     passwords: [newPassword(random)],
