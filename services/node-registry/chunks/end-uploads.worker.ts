@@ -3,6 +3,7 @@ import type { Deps } from "../deps.ts";
 import { type Chunk, lockChunks } from "./chunks.store.ts";
 import { dropReferences, endChunks } from "./end-of-life.worker.ts";
 import { sortedHashes } from "./hashes.ts";
+import { oneByOne } from "./one-by-one.worker.ts";
 import { readReferences, readUses } from "./references.store.ts";
 import { uploadExpired } from "./upload-ended.event.ts";
 import { expireUpload, forgetReplacedNodes, lockUploads, readDueUploads, settleUpload } from "./uploads.store.ts";
@@ -69,10 +70,14 @@ async function withoutOpenUpload(
 /** One round over uploads whose 24 hours are over; answers whether there may be more at once. */
 export async function endDueUploads(deps: EndDeps & Pick<Deps, "log">, signal?: AbortSignal): Promise<boolean> {
   const due = await readDueUploads(deps.pool, ["open", "completed"], deps.clock.now(), BATCH);
-  for (const uploadId of due) {
-    if (signal?.aborted) break;
-    const wasOpen = await endUpload(deps, uploadId);
-    if (wasOpen) deps.log.info({ uploadId }, "an upload has expired");
-  }
-  return due.length === BATCH;
+  const ended = await oneByOne(
+    deps,
+    due,
+    async (uploadId) => {
+      const wasOpen = await endUpload(deps, uploadId);
+      if (wasOpen) deps.log.info({ uploadId }, "an upload has expired");
+    },
+    signal,
+  );
+  return due.length === BATCH && ended > 0;
 }

@@ -2,6 +2,7 @@ import { transact } from "#platform/outbox/outbox.ts";
 import { lockChunks } from "../chunks/chunks.store.ts";
 import { findNodes } from "../chunks/endpoints.store.ts";
 import { readBusyNodes } from "../chunks/holdings.store.ts";
+import { oneByOne } from "../chunks/one-by-one.worker.ts";
 import { exchangeAssignments, readAwaitedOfNode, readReplacedNodesOf } from "./exchange.store.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
 
@@ -30,21 +31,21 @@ export async function exchangeForGoneNodes(
   for (const rowId of pauses.keys()) if (!busy.has(rowId)) pauses.delete(rowId);
   // One that the view does not have left long ago, or came a moment ago and is known to another process only.
   const nodes = await findNodes(deps, busy);
-  for (const rowId of busy) {
+  const work = async (rowId: bigint) => {
     const node = nodes.get(rowId);
     const isGone = node === undefined || node.liveness === "offline" || GONE_STATES.has(node.state);
     if (!isGone) {
       pauses.delete(rowId);
-      continue;
+      return;
     }
     const pause = pauses.get(rowId);
-    if (pause !== undefined && nowMs < pause.untilMs) continue;
-    if (signal?.aborted) break;
+    if (pause !== undefined && nowMs < pause.untilMs) return;
     const count = await exchangeNode(deps, rowId, signal);
     exchanged += count;
     const pauseMs = count > 0 ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, 2 * (pause?.pauseMs ?? FIRST_PAUSE_MS));
     pauses.set(rowId, { untilMs: nowMs + pauseMs, pauseMs });
-  }
+  };
+  await oneByOne(deps, busy, work, signal);
   return exchanged;
 }
 

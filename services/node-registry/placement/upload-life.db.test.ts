@@ -8,6 +8,7 @@ import {
 } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { StoredChunkResult as Result } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
+import { sql } from "#platform/postgres/sql.ts";
 import { lockChunks } from "../chunks/chunks.store.ts";
 import { endDueUploads } from "../chunks/end-uploads.worker.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
@@ -172,6 +173,26 @@ test("what a completed upload does not need any more ends with its 24 hours, and
   expect((await f.chunks.getUpload(upload)).upload?.state).toBe(UploadState.COMPLETED);
   expect(await upload.report(0, 2)).toBe(Result.NOT_PLACED);
   expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("an upload that cannot be ended holds up no other one", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(1);
+  if (node === undefined) throw new Error("no node");
+  const stuck = await placed(f, 1, 1);
+  await f.changeNode(node, { state: "draining" });
+  await f.addNodes(1);
+  const other = await placed(f, 1, 1);
+  // What only a hand in the database can do.
+  await f.pool.query(
+    sql.unsafe`update node_registry.node_holdings set assigned_bytes = 0 where node_id = ${node.rowId}`,
+  );
+  f.clock.jump(DAY_MS);
+  expect(await endDueUploads(f.deps)).toBe(false);
+  const states = await Promise.all(
+    [stuck, other].map(async (upload) => (await f.chunks.getUpload(upload)).upload?.state),
+  );
+  expect(states).toEqual([UploadState.OPEN, UploadState.EXPIRED]);
 });
 
 async function repairOntoNewNode(f: ChunkFixture, chunkHash: string) {

@@ -3,12 +3,13 @@ import { lockChunks } from "../chunks/chunks.store.ts";
 import { markPurged, readUsersToPurge } from "../chunks/deleted-users.store.ts";
 import { endUpload } from "../chunks/end-uploads.worker.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
+import { oneByOne } from "../chunks/one-by-one.worker.ts";
 import { readReferences } from "../chunks/references.store.ts";
 import { releaseFromUpload } from "../chunks/release-from-upload.worker.ts";
 import { readUploadsOfUser } from "../chunks/uploads.store.ts";
 import type { Deps } from "../deps.ts";
 
-type PurgeDeps = Pick<Deps, "pool" | "outbox" | "clock">;
+type PurgeDeps = Pick<Deps, "pool" | "outbox" | "clock" | "log">;
 const FIRST_ID = "00000000-0000-0000-0000-000000000000";
 const PAGE = 100;
 const USERS = 20;
@@ -19,12 +20,15 @@ const USERS = 20;
  * committed. One that begins later sees the deletion.
  */
 export async function purgeDeletedUsers(deps: PurgeDeps, signal?: AbortSignal): Promise<boolean> {
-  const users = await readUsersToPurge(deps.pool, USERS);
-  for (const userId of users) {
-    const isOver = await purgeUser(deps, userId, signal);
-    if (signal?.aborted) break;
-    if (isOver) await markPurged(deps.pool, userId, deps.clock.now());
-  }
+  await oneByOne(
+    deps,
+    await readUsersToPurge(deps.pool, USERS),
+    async (userId) => {
+      const isOver = await purgeUser(deps, userId, signal);
+      if (isOver) await markPurged(deps.pool, userId, deps.clock.now());
+    },
+    signal,
+  );
   // Those that have to wait for a placement must not keep the loop busy.
   return false;
 }

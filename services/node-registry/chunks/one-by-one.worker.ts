@@ -1,0 +1,30 @@
+import type { Logger } from "#platform/log/logger.ts";
+import { isDatabaseDown } from "#platform/postgres/errors.ts";
+
+/**
+ * Works on each item although another one fails: one that never succeeds, whatever the reason, must not hold up all the
+ * rest. Failures are logged, and tried again by the next round. Answers how many succeeded. Only where the database is
+ * away the round ends.
+ */
+export async function oneByOne<T>(
+  deps: { readonly log: Logger },
+  items: Iterable<T>,
+  work: (item: T) => Promise<unknown>,
+  signal?: AbortSignal,
+): Promise<number> {
+  let succeeded = 0;
+  for (const item of items) {
+    if (signal?.aborted) break;
+    try {
+      await work(item);
+      succeeded += 1;
+    } catch (error) {
+      if (isDatabaseDown(error)) throw error;
+      deps.log.error(
+        { err: error, item: String(item) },
+        "a part of a round of the chunk workers failed, the rest goes on",
+      );
+    }
+  }
+  return succeeded;
+}
