@@ -30,6 +30,8 @@ export interface EdgeLimits {
   readonly maxConnectionsPerNode: number;
   /** Of requests that one node has begun and not ended. */
   readonly maxUnfinishedBytesPerNode: number;
+  /** From one node, of large requests: a report of 10,000 chunks is half a megabyte. */
+  readonly maxBytesPerSecond: number;
   readonly handshakeTimeoutMs: number;
   readonly keepaliveMs: number;
   readonly keepaliveTimeoutMs: number;
@@ -60,6 +62,7 @@ const DEFAULT_LIMITS: EdgeLimits = {
   maxConnections: 20_000,
   maxConnectionsPerNode: 16,
   maxUnfinishedBytesPerNode: 32 * 1024 * 1024,
+  maxBytesPerSecond: 8 * 1024 * 1024,
   handshakeTimeoutMs: 10_000,
   keepaliveMs: 60_000,
   keepaliveTimeoutMs: 20_000,
@@ -157,11 +160,12 @@ function limitResets(grpc: Server, maxConcurrentStreams: number): void {
 function takeCalls(
   services: readonly PolicedService[],
   unaries: ReadonlyMap<string, UnaryHandler>,
-  { maxMessageBytes, maxUnfinishedBytesPerNode }: EdgeLimits,
+  { maxMessageBytes, maxUnfinishedBytesPerNode, maxBytesPerSecond }: EdgeLimits,
   connections: NodeConnections,
 ): StreamRoute["take"] {
   const budget = createRequestBudget({
     maxBytesPerNode: maxUnfinishedBytesPerNode,
+    maxBytesPerSecond,
     nodeOf: (peer) => connections.find(peer)?.caller.nodeId,
   });
   const single = singleMessagePaths(services);

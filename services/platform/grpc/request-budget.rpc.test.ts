@@ -74,3 +74,26 @@ test("large requests that are complete do not count, however many", async () => 
     expect((await client.unary(TestProtocol.method.unary, { value })).value).toHaveLength(value.length);
   }
 });
+
+test("large requests of one node are read at their rate, its small ones and those of others at once", async () => {
+  const echo = implementPartly(TestProtocol, { unary: (request) => request });
+  await using running = await startTestService({
+    edgeServices: [echo],
+    edge: { limits: { maxBytesPerSecond: KIB } },
+  });
+  const ca = running.ca.certificate;
+  const [greedy, other] = [await running.ca.node(), await running.ca.node()];
+  using client = createTestGrpcClient(running.edgeAddress, { ca, node: greedy });
+  using others = createTestGrpcClient(running.edgeAddress, { ca, node: other });
+  let isServed = false;
+  const large = client.unary(TestProtocol.method.unary, { value: "x".repeat(500 * KIB) }).then(() => {
+    isServed = true;
+  });
+  large.catch(() => {});
+  for (let index = 0; index < 50; index += 1) {
+    const value = String(index);
+    expect((await client.unary(TestProtocol.method.unary, { value })).value).toBe(value);
+    expect((await others.unary(TestProtocol.method.unary, { value })).value).toBe(value);
+  }
+  expect(isServed).toBe(false);
+});

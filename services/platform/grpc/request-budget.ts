@@ -1,4 +1,5 @@
 import { constants, type ServerHttp2Stream } from "node:http2";
+import { createReadRate, type ReadRate } from "#platform/http/read-rate.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { peerOf } from "./peer.ts";
 import { type GrpcStatus, statusHeaders, toGrpcStatus } from "./status.ts";
@@ -11,6 +12,8 @@ export const SMALL_BYTES = 64 * 1024;
 export interface HeldRequest {
   /** `bytes` of it have come in all. False, and released, where the node holds too much with them. */
   grow(bytes: number): boolean;
+  /** For `bytes` that have come: resolves when more may be read; undefined where that is at once. */
+  pay(bytes: number): Promise<void> | undefined;
   /** It is complete, or given up. */
   release(): void;
 }
@@ -26,37 +29,56 @@ export interface RequestBudget {
 export interface RequestBudgetOptions {
   /** Of requests of one node that are not complete, over all its connections. */
   readonly maxBytesPerNode: number;
+  /** How fast the large requests of one node are read; as much as one second brings is read at once. */
+  readonly maxBytesPerSecond: number;
   /** By `address:port`; undefined for connections that are closed. */
   readonly nodeOf: (peer: string) => string | undefined;
+}
+
+interface HeldByNode {
+  readonly rate: ReadRate;
+  requests: number;
+  bytes: number;
 }
 
 /**
  * Bounds what one node can make the server hold by beginning large requests and never ending them: the limit of a message
  * times streams times connections would be gigabytes. The request that passes the limit is refused with
- * RESOURCE_EXHAUSTED.
+ * RESOURCE_EXHAUSTED. And they are read no faster than `maxBytesPerSecond`, by the flow control of their connections: what
+ * is refused in the end has been decrypted and read as well.
  */
-export function createRequestBudget({ maxBytesPerNode, nodeOf }: RequestBudgetOptions): RequestBudget {
-  const heldByNode = new Map<string, number>();
-  const hold = (node: string, bytes: number) => {
-    const held = (heldByNode.get(node) ?? 0) + bytes;
-    if (held > 0) heldByNode.set(node, held);
-    else heldByNode.delete(node);
-    return held;
+export function createRequestBudget(options: RequestBudgetOptions): RequestBudget {
+  const { maxBytesPerNode, maxBytesPerSecond, nodeOf } = options;
+  const byNode = new Map<string, HeldByNode>();
+  const forget = (node: string, held: HeldByNode) => {
+    if (held.requests > 0 || byNode.get(node) !== held) return;
+    const debtMs = held.rate.debtMs();
+    if (debtMs <= 0) byNode.delete(node);
+    // Who begins another request has not paid by that.
+    else setTimeout(forget, debtMs + 1, node, held).unref();
   };
   const begin = (stream: ServerHttp2Stream): HeldRequest => {
-    let node = nodeOf(peerOf(stream));
-    let held = 0;
+    const node = nodeOf(peerOf(stream));
+    if (node === undefined) return unknownNode;
+    const ofNode = byNode.get(node) ?? { rate: createReadRate(maxBytesPerSecond), requests: 0, bytes: 0 };
+    byNode.set(node, ofNode);
+    ofNode.requests += 1;
+    let held: number | undefined = 0;
     const release = () => {
-      if (node !== undefined) hold(node, -held);
-      node = undefined;
+      if (held === undefined) return;
+      ofNode.bytes -= held;
+      ofNode.requests -= 1;
+      held = undefined;
+      forget(node, ofNode);
     };
     stream.once("close", release);
     return {
+      pay: (bytes) => ofNode.rate.pay(bytes),
       grow: (bytes) => {
-        if (node === undefined) return true;
-        const heldOfNode = hold(node, bytes - held);
+        if (held === undefined) return true;
+        ofNode.bytes += bytes - held;
         held = bytes;
-        if (heldOfNode <= maxBytesPerNode) return true;
+        if (ofNode.bytes <= maxBytesPerNode) return true;
         release();
         return false;
       },
@@ -65,6 +87,9 @@ export function createRequestBudget({ maxBytesPerNode, nodeOf }: RequestBudgetOp
   };
   return { begin, refusal, watch: (stream) => watch(stream, begin) };
 }
+
+/** Its connection is closed: nothing more of it comes. */
+const unknownNode: HeldRequest = { pay: () => undefined, grow: () => true, release: () => {} };
 
 function watch(stream: ServerHttp2Stream, begin: (stream: ServerHttp2Stream) => HeldRequest): void {
   let bytes = 0;

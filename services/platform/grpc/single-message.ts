@@ -42,11 +42,18 @@ export class SingleMessage {
     else if (this.#rest === undefined) this.#rest = [chunk];
     else if (this.#rest.push(chunk) > MOST_PIECES) this.#rest = [Buffer.concat(this.#rest)];
     if (this.#length > SMALL_BYTES) this.#held ??= budget.begin(this.#stream);
+    this.#wait(this.#held?.pay(chunk.length));
     if (this.#held?.grow(this.#length) === false) return budget.refusal();
     if (this.#length < PREFIX_BYTES) return undefined;
     this.#declaredBytes ??= this.#first.readUInt32BE(1);
     if (this.#declaredBytes > maxMessageBytes) return tooLarge(this.#declaredBytes, maxMessageBytes);
     return this.#length > PREFIX_BYTES + this.#declaredBytes ? secondMessage : undefined;
+  }
+
+  #wait(turn: Promise<void> | undefined): void {
+    if (turn === undefined) return;
+    this.#stream.pause();
+    void turn.then(() => this.#stream.resume());
   }
 
   /** The message, once the client has ended; or why there is none. */

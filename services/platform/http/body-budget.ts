@@ -1,7 +1,7 @@
+import type { ConnectError } from "@connectrpc/connect";
 import { toConnectError } from "#platform/rpc/details.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { createReadRate, type ReadRate } from "./read-rate.ts";
-import { createStartQueue } from "./start-queue.ts";
 
 const RETRY_AFTER_MS = 1_000;
 // A look at every body would itself be work that a client asks for with one byte.
@@ -17,8 +17,18 @@ const SMALL_BYTES = 32 * 1024;
 export const MANY_CHUNKS = 1_000;
 export const TINY_CHUNK_BYTES = 64;
 
-/** Counts the bytes of one body as they come, and gives them on. `address` is where the request comes from. */
-export type BodyBudget = (body: AsyncIterable<Uint8Array>, address: string) => AsyncIterable<Uint8Array>;
+export interface BodyBudget {
+  /** For a body from `address`. `refuse` is called at most once, while it is counted: its pieces are to be let go. */
+  open(address: string, refuse: (error: ConnectError) => void): CountedBody;
+}
+
+/** A body that is on its way. */
+export interface CountedBody {
+  /** Counts a piece that has come. Resolves when the next one may be read; undefined where that is at once. */
+  add(bytes: number): Promise<void> | undefined;
+  /** It is complete, or given up. What still comes of it is paid for, and not counted. */
+  release(): void;
+}
 
 export interface BodyLimits {
   readonly maxBytes: number;
@@ -27,12 +37,9 @@ export interface BodyLimits {
   readonly maxBytesPerSecond: number;
 }
 
-/** Ends a broken request when its turn comes, one address after the other. */
-type Break = (address: Held, end: () => void) => void;
-
 /** What is held together, by everybody or by one address. */
 interface Held {
-  readonly open: Set<CountedBody>;
+  readonly open: Set<Counted>;
   bytes: number;
 }
 
@@ -47,7 +54,7 @@ interface HeldByAddress extends Held {
  * slowly holds memory for long, and an honest request is small and soon complete, also behind the address of an attacker.
  *
  * Large bodies of one address are read no faster than `maxBytesPerSecond`, by the flow control of their connections: the
- * bytes of a request that is refused in the end have been read as well, at 4 ms of processor time for each megabyte.
+ * bytes of a request that is refused in the end have been read as well.
  */
 export function createBodyBudget({ maxBytes, maxBytesPerAddress, maxBytesPerSecond }: BodyLimits): BodyBudget {
   const all: Held = { open: new Set(), bytes: 0 };
@@ -59,118 +66,79 @@ export function createBodyBudget({ maxBytes, maxBytesPerAddress, maxBytesPerSeco
     // Who comes back with other connections has not paid by that.
     else setTimeout(forget, debtMs + 1, address, held).unref();
   };
-  // A client that leaves breaks off all its requests at once, and the end of a call costs as much as its start: 320 of
-  // them took 300 ms in one turn.
-  const queue = createStartQueue();
-  const breakOff: Break = (address, end) =>
-    queue(address, () => {
-      end();
-      return true;
-    });
-  return (body, address) => ({
-    [Symbol.asyncIterator]: () => {
+  return {
+    open: (address, refuse) => {
       const ofAddress = byAddress.get(address) ?? newHeld(maxBytesPerSecond);
       byAddress.set(address, ofAddress);
-      const add = (own: CountedBody, bytes: number) => {
-        // Given up while a chunk was on its way: nobody would give its bytes back.
-        if (!all.open.has(own)) return;
-        own.bytes += bytes;
-        for (const held of [ofAddress, all]) held.bytes += bytes;
-        if (ofAddress.bytes > maxBytesPerAddress) largestOf(own, ofAddress.open).refuse();
-        if (all.bytes > maxBytes) largestOf(own, all.open).refuse();
-      };
-      const release = (own: CountedBody) => {
-        if (!all.open.delete(own)) return;
-        ofAddress.open.delete(own);
-        for (const held of [ofAddress, all]) held.bytes -= own.bytes;
-        forget(address, ofAddress);
-      };
-      const counted = new CountedBody(body[Symbol.asyncIterator](), {
-        add,
-        release,
-        breakOff: (end) => breakOff(ofAddress, end),
+      const counted = new Counted({
         rate: ofAddress.rate,
+        refuse,
+        hold: (own, bytes) => {
+          for (const held of [ofAddress, all]) held.bytes += bytes;
+          if (ofAddress.bytes > maxBytesPerAddress) largestOf(own, ofAddress.open).refuse(TOO_MUCH);
+          if (all.bytes > maxBytes) largestOf(own, all.open).refuse(TOO_MUCH);
+        },
+        release: (own) => {
+          if (!all.open.delete(own)) return false;
+          ofAddress.open.delete(own);
+          for (const held of [ofAddress, all]) held.bytes -= own.bytes;
+          forget(address, ofAddress);
+          return true;
+        },
       });
       for (const held of [ofAddress, all]) held.open.add(counted);
       return counted;
     },
-  });
+  };
 }
+
+const TOO_MUCH = "too many large requests at once, try again";
 
 function newHeld(maxBytesPerSecond: number): HeldByAddress {
   return { open: new Set(), bytes: 0, rate: createReadRate(maxBytesPerSecond) };
 }
 
-function largestOf(newest: CountedBody, open: ReadonlySet<CountedBody>): CountedBody {
+function largestOf(newest: Counted, open: ReadonlySet<Counted>): Counted {
   return [...open.values().take(CANDIDATES)].reduce((a, b) => (b.bytes > a.bytes ? b : a), newest);
 }
 
-interface BudgetOfBody {
-  readonly add: (own: CountedBody, bytes: number) => void;
-  readonly release: (own: CountedBody) => void;
-  readonly breakOff: (end: () => void) => void;
+interface Account {
   readonly rate: ReadRate;
+  readonly refuse: (error: ConnectError) => void;
+  readonly hold: (own: Counted, bytes: number) => void;
+  /** False where it was released before. */
+  readonly release: (own: Counted) => boolean;
 }
 
-class CountedBody implements AsyncIterator<Uint8Array, undefined> {
+class Counted implements CountedBody {
   bytes = 0;
   #chunks = 0;
-  #unpaid = 0;
-  readonly #inner: AsyncIterator<Uint8Array>;
-  readonly #budget: BudgetOfBody;
-  #refusal: Error | undefined;
-  #waiting: ((reason: unknown) => void) | undefined;
+  #isReleased = false;
+  readonly #account: Account;
 
-  constructor(inner: AsyncIterator<Uint8Array>, budget: BudgetOfBody) {
-    this.#inner = inner;
-    this.#budget = budget;
+  constructor(account: Account) {
+    this.#account = account;
   }
 
-  refuse(message = "too many large requests at once, try again"): void {
-    this.#refusal ??= toConnectError(overloaded(message, RETRY_AFTER_MS));
-    this.#budget.release(this);
-    this.#waiting?.(this.#refusal);
+  add(bytes: number): Promise<void> | undefined {
+    if (!this.#isReleased) this.#hold(bytes);
+    return this.bytes > SMALL_BYTES ? this.#account.rate.pay(bytes) : undefined;
   }
 
-  #take({ byteLength }: Uint8Array): void {
+  #hold(bytes: number): void {
     this.#chunks += 1;
-    this.#unpaid = byteLength;
-    this.#budget.add(this, byteLength + CHUNK_BYTES);
+    this.bytes += bytes + CHUNK_BYTES;
+    this.#account.hold(this, bytes + CHUNK_BYTES);
     const isTiny = this.bytes < this.#chunks * (CHUNK_BYTES + TINY_CHUNK_BYTES);
-    if (this.#chunks <= MANY_CHUNKS || !isTiny) return;
-    this.refuse("the request comes in too many tiny pieces");
-    // Lets go of the pieces that wait to be read; the connection ends with the time limit of its request.
-    this.#inner.return?.().catch(() => {});
+    if (this.#chunks > MANY_CHUNKS && isTiny) this.refuse("the request comes in too many tiny pieces");
   }
 
-  /** Pays for the piece before, where the body is a large one. */
-  #read(): Promise<IteratorResult<Uint8Array>> {
-    const turn = this.bytes > SMALL_BYTES ? this.#budget.rate.pay(this.#unpaid) : undefined;
-    return turn === undefined ? this.#inner.next() : turn.then(() => this.#inner.next());
+  refuse(message: string): void {
+    if (this.release()) this.#account.refuse(toConnectError(overloaded(message, RETRY_AFTER_MS)));
   }
 
-  next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    if (this.#refusal !== undefined) return Promise.reject(this.#refusal);
-    return new Promise((resolve, reject) => {
-      this.#waiting = reject;
-      this.#read().then(
-        (result) => {
-          if (result.done === true) this.#budget.release(this);
-          else if (this.#refusal === undefined) this.#take(result.value);
-          if (this.#refusal !== undefined) reject(this.#refusal);
-          else resolve(result);
-        },
-        (error: unknown) => {
-          this.#budget.release(this);
-          this.#budget.breakOff(() => reject(error));
-        },
-      );
-    });
-  }
-
-  async return(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#budget.release(this);
-    await this.#inner.return?.();
-    return { done: true, value: undefined };
+  release(): boolean {
+    this.#isReleased = true;
+    return this.#account.release(this);
   }
 }

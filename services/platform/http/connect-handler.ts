@@ -1,6 +1,5 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import { type ConnectRouter, createConnectRouter, createContextValues, type MethodImplSpec } from "@connectrpc/connect";
-import type { UniversalServerRequest } from "@connectrpc/connect/protocol";
 import {
   type connectNodeAdapter,
   universalRequestFromNodeRequest,
@@ -13,11 +12,14 @@ import { createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
+import { receiveBody } from "./request-body.ts";
+import { connectionOf, createStartQueue, isGivenUp } from "./start-queue.ts";
 import { resetUnread } from "./unread-body.ts";
-import { wholeBody } from "./whole-body.ts";
 
 /** A request handler for HTTP/1.1 and HTTP/2; connect-node has the type but does not export it. */
 export type NodeHandler = ReturnType<typeof connectNodeAdapter>;
+type NodeRequest = Parameters<NodeHandler>[0];
+type NodeResponse = Parameters<NodeHandler>[1];
 
 export interface ConnectHandlerOptions {
   readonly services: readonly PolicedService[];
@@ -30,6 +32,8 @@ export interface ConnectHandlerOptions {
   readonly log: Logger;
   /** For paths that are no RPC. */
   readonly fallback: NodeHandler;
+  /** For requests to RPCs whose path and Host make no URL. */
+  readonly malformed: NodeHandler;
 }
 
 // setTimeout fires at once above this, so a longer deadline would be none at all; Connect answers INVALID_ARGUMENT.
@@ -38,10 +42,11 @@ const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 const ENVELOPED = /^application\/(?:grpc|connect\+)/i;
 
 /**
- * Connect, gRPC and gRPC-Web for the given services. May throw for a request whose path and Host make no URL.
+ * Connect, gRPC and gRPC-Web for the given services.
  *
  * Differs from `connectNodeAdapter` in what happens to requests that Connect itself refuses: they are logged like any
- * other call, and bytes that are no such message are INVALID_ARGUMENT and not INTERNAL.
+ * other call, and bytes that are no such message are INVALID_ARGUMENT and not INTERNAL. And a call with one request
+ * message begins when that message is complete.
  */
 export function createConnectHandler(options: ConnectHandlerOptions): NodeHandler {
   const { log, trustedProxyCount } = options;
@@ -61,32 +66,57 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     const limits = { readMaxBytes: policed.readMaxBytes ?? options.readMaxBytes };
     for (const spec of Object.values(policed.spec.methods)) addRpc(router, spec, limits);
   }
-  const withinBudget = createBodyBudget({
+  const budget = createBodyBudget({
     maxBytes: options.maxBodyBytes,
     maxBytesPerAddress: options.maxBodyBytesPerAddress,
     maxBytesPerSecond: options.maxBodyBytesPerSecond,
   });
+  const startLater = createStartQueue();
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   return (request, response) => {
     const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return options.fallback(request, response);
-    const contextValues = createContextValues().set(peerKey, () => peerOf(request, trustedProxyCount));
-    const universal = universalRequestFromNodeRequest(request, response, undefined, contextValues);
-    resetUnread(request);
-    const readMaxBytes = policedByName.get(handler.service.typeName)?.readMaxBytes ?? options.readMaxBytes;
-    forgetLength(universal.header, readMaxBytes);
-    const isEnveloped = ENVELOPED.test(universal.header.get("content-type") ?? "");
-    // A stream of requests lasts as long as its client likes; its messages are bounded one by one.
-    const body = isOpenEnded(handler.method)
-      ? universal.body
-      : bounded(universal.body, (pieces) =>
-          wholeBody(withinBudget(pieces, peerOf(request, trustedProxyCount).host), { readMaxBytes, isEnveloped }),
+    const policed = policedByName.get(handler.service.typeName);
+    const readMaxBytes = policed?.readMaxBytes ?? options.readMaxBytes;
+    const start = (body?: AsyncIterable<Uint8Array>) => {
+      const universal = universalOf(request, response, trustedProxyCount);
+      if (universal === undefined) return options.malformed(request, response);
+      forgetLength(universal.header, readMaxBytes);
+      serveCall(handler, body === undefined ? universal : { ...universal, body }, policed)
+        .then((answer) => universalResponseToNodeResponse(answer, response))
+        // The client is gone; the call itself has been logged by its policy.
+        .catch((error: unknown) =>
+          log.debug({ err: error, rpc: handler.requestPath }, "an answer could not be written"),
         );
-    serveCall(handler, { ...universal, body, contextValues }, policedByName.get(handler.service.typeName))
-      .then((answer) => universalResponseToNodeResponse(answer, response))
-      // The client is gone; the call itself has been logged by its policy.
-      .catch((error: unknown) => log.debug({ err: error, rpc: handler.requestPath }, "an answer could not be written"));
+    };
+    resetUnread(request, response);
+    // A stream of requests lasts as long as its client likes; its messages are bounded one by one.
+    if (request.method === "GET" || isOpenEnded(handler.method)) return start();
+    const isEnveloped = ENVELOPED.test(request.headers["content-type"] ?? "");
+    const { host: address } = peerOf(request, trustedProxyCount);
+    let isOwnTurn = true;
+    receiveBody(request, { budget, address, readMaxBytes, isEnveloped }, (body) => {
+      if (isOwnTurn) return start(body);
+      startLater(connectionOf(request), () => {
+        if (isGivenUp(request)) return false;
+        start(body);
+        return true;
+      });
+    });
+    setImmediate(() => {
+      isOwnTurn = false;
+    });
   };
+}
+
+/** Undefined for a path and Host that make no URL. */
+function universalOf(request: NodeRequest, response: NodeResponse, trustedProxyCount: number) {
+  const contextValues = createContextValues().set(peerKey, () => peerOf(request, trustedProxyCount));
+  try {
+    return { ...universalRequestFromNodeRequest(request, response, undefined, contextValues), contextValues };
+  } catch {
+    return undefined;
+  }
 }
 
 /**
@@ -96,13 +126,6 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
  */
 function forgetLength(header: Headers, readMaxBytes: number): void {
   if (Number(header.get("content-length")) <= readMaxBytes) header.delete("content-length");
-}
-
-function bounded(
-  body: UniversalServerRequest["body"],
-  bound: (pieces: AsyncIterable<Uint8Array>) => AsyncIterable<Uint8Array>,
-): UniversalServerRequest["body"] {
-  return typeof body === "object" && body !== null && Symbol.asyncIterator in body ? bound(body) : body;
 }
 
 function isOpenEnded({ methodKind }: DescMethod): boolean {

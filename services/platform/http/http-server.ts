@@ -7,7 +7,7 @@ import { type CloseOptions, closeWithin } from "./closing.ts";
 import { createConnectHandler } from "./connect-handler.ts";
 import { type SharedPort, shareOnePort } from "./one-port.ts";
 import { limitPipelining } from "./pipelining.ts";
-import { createDispatcher, type HttpRoute, notFound } from "./routes.ts";
+import { createDispatcher, type HttpRoute, malformed, notFound } from "./routes.ts";
 import { guardSessions } from "./session-guard.ts";
 import { cutSlowBodies } from "./slow-bodies.ts";
 import { startInTurns } from "./start-queue.ts";
@@ -81,6 +81,7 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     maxBodyBytesPerAddress: limits.maxBodyBytesPerAddress,
     maxBodyBytesPerSecond: limits.maxBodyBytesPerSecond,
     fallback: notFound,
+    malformed,
   });
   const handler = startInTurns(createDispatcher(options.routes ?? [], options.services, rpc));
   const http1 = createHttp1Server(

@@ -37,12 +37,7 @@ export function createDispatcher(
       return;
     }
     if (request.method === "GET" && barePaths.has(url)) request.url = url + EMPTY_QUERY;
-    try {
-      rpc(request, response);
-    } catch {
-      // connect-node builds a URL from path and Host header before it looks at anything: a Host that is none throws.
-      send(response, { status: 400, contentType: "text/plain", body: "malformed request\n" });
-    }
+    rpc(request, response);
   };
 }
 
@@ -50,6 +45,11 @@ export function createDispatcher(
 export const notFound: NodeHandler = (_request, response) => {
   const body = JSON.stringify({ code: "unimplemented", message: "no RPC and no page of this service has this path" });
   send(response, { status: 404, contentType: "application/json", body });
+};
+
+/** For RPCs whose path and Host make no URL, which connect-node builds before it looks at anything. */
+export const malformed: NodeHandler = (_request, response) => {
+  send(response, { status: 400, contentType: "text/plain", body: "malformed request\n" });
 };
 
 async function answer(route: HttpRoute, response: Parameters<NodeHandler>[1]): Promise<void> {

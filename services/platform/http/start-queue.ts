@@ -14,19 +14,22 @@ export const STARTS_PER_TURN = 8;
 export function startInTurns(handler: NodeHandler): NodeHandler {
   const queue = createStartQueue();
   return (request, response) => {
-    const { stream, connection } = partsOf(request);
-    queue(connection, () => {
-      if (stream.destroyed || stream.closed) return false;
+    queue(connectionOf(request), () => {
+      if (isGivenUp(request)) return false;
       handler(request, response);
       return true;
     });
   };
 }
 
-/** What is closed when the client has given up: the stream of HTTP/2, the socket of HTTP/1.1. */
-function partsOf(request: Parameters<NodeHandler>[0]) {
-  if (!("stream" in request)) return { stream: request.socket, connection: request.socket };
-  return { stream: request.stream, connection: request.stream.session ?? request.stream };
+/** What a client closes to take a request back: the stream of HTTP/2, the socket of HTTP/1.1. */
+export function isGivenUp(request: Parameters<NodeHandler>[0]): boolean {
+  const { destroyed, closed } = "stream" in request ? request.stream : request.socket;
+  return destroyed || closed;
+}
+
+export function connectionOf(request: Parameters<NodeHandler>[0]): object {
+  return "stream" in request ? (request.stream.session ?? request.stream) : request.socket;
 }
 
 /** Takes what is to be started for a connection; it gives whether there was anything to do. */
