@@ -40,6 +40,8 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
   const loops = [
     followBusyNodes(deps, ending),
     lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps, pauses, led))),
+    // A user can have thousands of uploads, for which nobody else shall wait.
+    lead("user-purge", (led) => repeat(deps, led, SWEEP_MS, () => purgeDeletedUsers(deps, led))),
     lead("chunk-availability", (led) => followNodes(deps, led, changed)),
   ];
   const consumer = startConsumer({
@@ -63,7 +65,6 @@ async function sweep(deps: WorkerDeps, pauses: ExchangePauses, signal: AbortSign
   const isMoreToEnd = await endDueUploads(deps, signal);
   const isMoreToSweep = await sweepPlacements(deps);
   await exchangeForGoneNodes(deps, pauses, signal);
-  await purgeDeletedUsers(deps, signal);
   return isMoreToEnd || isMoreToSweep;
 }
 

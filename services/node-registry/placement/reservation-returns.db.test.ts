@@ -120,3 +120,24 @@ test("of two calls of one upload the unanswered one is found although the refuse
   await sweepPlacements(f.deps);
   expect(f.quota.held()).toBe(0n);
 });
+
+test("where user-quota does not answer, a round waits for it once and not for each reservation", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  f.quota.onRelease = () => {
+    throw new ConnectError("gone", Code.Unavailable);
+  };
+  const users = [await loseRace(f), await loseRace(f), await loseRace(f)];
+  let asked = 0;
+  f.quota.onRelease = () => {
+    asked += 1;
+    throw new ConnectError("gone", Code.Unavailable);
+  };
+  f.clock.jump(60_000);
+  await sweepPlacements(f.deps);
+  expect(asked).toBe(1);
+  f.quota.onRelease = () => {};
+  f.clock.jump(600_000);
+  await sweepPlacements(f.deps);
+  expect(users.map((userId) => f.quota.held(userId))).toEqual([0n, 0n, 0n]);
+});

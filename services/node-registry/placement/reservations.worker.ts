@@ -117,13 +117,19 @@ async function release(deps: ReservationDeps, reservationId: string): Promise<vo
   }
 }
 
-/** One round over what is owed; answers how many were looked at. */
+/**
+ * One round over what is owed; answers how much was settled. It ends with the first failure: where user-quota does not
+ * answer, each further one would be waited for, and with it everything else that the sweeper does.
+ */
 export async function returnReservations(deps: ReservationDeps, limit = 50): Promise<number> {
-  const due = await readDueReturns(deps.pool, deps.clock.now(), limit);
-  for (const owed of due) {
-    if (await settleReturn(deps, owed)) continue;
-    const seconds = Math.min(MAX_PAUSE_SECONDS, 5 * 2 ** owed.tries);
-    await postponeReturn(deps.pool, owed, deps.clock.now().add({ seconds }));
+  let settled = 0;
+  for (const owed of await readDueReturns(deps.pool, deps.clock.now(), limit)) {
+    if (!(await settleReturn(deps, owed))) {
+      const seconds = Math.min(MAX_PAUSE_SECONDS, 5 * 2 ** owed.tries);
+      await postponeReturn(deps.pool, owed, deps.clock.now().add({ seconds }));
+      return settled;
+    }
+    settled += 1;
   }
-  return due.length;
+  return settled;
 }
