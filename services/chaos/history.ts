@@ -180,6 +180,8 @@ export interface History {
   /** Where clients are sent in the end: the nodes of each chunk. */
   readonly located: Map<string, readonly string[]>;
   readonly beats: Beat[];
+  /** Nodes whose enrollment was acknowledged. */
+  readonly joined: string[];
   readonly farNodes: Set<string>;
   readonly disturbances: Disturbance[];
   readonly silences: Silence[];
@@ -217,6 +219,7 @@ export function newHistory(): History {
     held: new Set(),
     located: new Map(),
     beats: [],
+    joined: [],
     farNodes: new Set(),
     disturbances: [],
     silences: [],

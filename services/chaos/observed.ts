@@ -30,6 +30,8 @@ export interface Observed {
   readonly told: Told;
   /** Reservations that have not ended. */
   readonly openReservations: readonly string[];
+  /** Reservations whose count of what was posted to them is not the ledger's. */
+  readonly misposted: readonly string[];
   /** Entries that the reconciler had to make. */
   readonly adjustments: number;
   readonly chunks: readonly {
@@ -47,6 +49,7 @@ export interface Observed {
   readonly punishments: readonly string[];
   readonly uploads: ReadonlyMap<string, string>;
   readonly nodeStates: ReadonlyMap<string, string>;
+  readonly liveness: ReadonlyMap<string, string>;
   readonly outbox: readonly OutboxRow[];
   readonly deadLetters: number;
   readonly residentMiB: ReadonlyMap<string, number>;
@@ -113,6 +116,21 @@ export async function observeDatabase(operatorUrl: string): Promise<DatabaseTrut
         `select user_id as "userId", encode(chunk_hash, 'hex') as "chunkHash", generation, kind, delta_bytes as delta
          from user_quota.ledger_entries where chunk_hash is not null`,
       ),
+      misposted: (
+        await read(
+          z.object({ what: text }),
+          `select r.reservation_id || ': ' || r.posted_bytes || ' posted, charges of ' || coalesce(c.bytes, 0) as what
+           from user_quota.reservations r left join (
+             select reservation_id, sum(delta_bytes) as bytes from user_quota.ledger_entries where kind = 'charge' group by 1
+           ) c on c.reservation_id = r.reservation_id
+           where r.posted_bytes <> coalesce(c.bytes, 0)
+             -- A chunk that is released before its quorum is heard of is posted and never charged.
+             and not exists (
+               select from user_quota.charges f where f.user_id = r.user_id and not exists (
+                 select from user_quota.ledger_entries e where e.user_id = f.user_id
+                   and e.chunk_hash = f.chunk_hash and e.generation = f.generation and e.kind like '%charge'))`,
+        )
+      ).map(({ what }) => what),
       balances: await read(
         z.object({ userId: text, kind: text, used: big, limit: big }),
         `select user_id as "userId", kind, used_after_bytes as used, storage_quota_bytes as limit
@@ -166,6 +184,11 @@ export async function observeDatabase(operatorUrl: string): Promise<DatabaseTrut
       nodeStates: await readMap(
         read,
         "select encode(node_id, 'hex') as name, state as value from node_registry.storage_nodes",
+      ),
+      liveness: await readMap(
+        read,
+        `select encode(n.node_id, 'hex') as name, l.liveness as value
+         from node_registry.node_leases l join node_registry.storage_nodes n on n.id = l.node_row_id`,
       ),
       outbox: [
         ...(await read(outboxRow, outboxQuery("auth"))),

@@ -187,6 +187,7 @@ async function joinNodes(
       ...{ history, signal },
     });
     nodes.set(node.nodeId, node);
+    history.joined.push(node.nodeId);
     if (isFar) history.farNodes.add(node.nodeId);
   }
   return nodes;

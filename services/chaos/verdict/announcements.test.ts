@@ -77,6 +77,16 @@ const cases: readonly (readonly [name: string, promise: number, (run: SoundRun) 
         run.observed.told.stored.map((one) => ({ ...one, confirmedReplicas: 1 })),
       ),
   ],
+  ["a reservation was settled twice", 2, () => ({ observed: { misposted: ["r1: 200 posted, charges of 100"] } })],
+  [
+    "a charge was not covered by its reservation",
+    2,
+    ({ observed }) => ({
+      observed: {
+        ledger: observed.ledger.map((one) => (one.kind === "charge" ? { ...one, kind: "late_charge" } : one)),
+      },
+    }),
+  ],
   ["a reservation never ends", 2, () => ({ observed: { openReservations: ["r1 of user u1 is closing"] } })],
   [
     "a dead token is of use",

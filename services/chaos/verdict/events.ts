@@ -1,6 +1,7 @@
 import type { History, SeenEvent } from "../history.ts";
 import type { Observed, OutboxRow } from "../observed.ts";
 import { clearChanges, unannounced } from "./announcements.ts";
+import { nodesUntold } from "./node-events.ts";
 import { countBy, type Promised } from "./promise.ts";
 
 export const eventsPromise: Promised = {
@@ -21,6 +22,7 @@ export const eventsPromise: Promised = {
     ...changesWithoutEvent(history, observed),
     ...statesWithoutEvent(history, observed),
     ...unannounced(history, observed),
+    ...nodesUntold(history, observed),
     ...(observed.deadLetters > 0 ? [`${observed.deadLetters} events were given up`] : []),
   ],
 };

@@ -20,3 +20,32 @@ test("nodes that were cut off are rightly called offline, and not most of the ne
   expect(brokenBy((run) => cutOff(run, ["n1", "n2"]))).toEqual({});
   expect(Object.keys(brokenBy((run) => cutOff(run, ["n1", "n2", "n3"])))).toEqual(["4"]);
 });
+
+const told = ({ history }: SoundRun, names: readonly string[], liveness: string): Spoilt => {
+  const outbox = outboxOf(names.map((name) => ["node_registry", name, "n0"] as const));
+  const only = { joined: ["n0"], seen: outbox.map(seen) };
+  const none = { users: [], uploads: [], limits: [], revocations: [], confirmed: new Set<string>() };
+  const nothing = { stored: [], thresholds: [] };
+  return {
+    history: { ...history, ...none, ...only },
+    observed: {
+      outbox,
+      liveness: new Map([["n0", liveness]]),
+      ...{ chunks: [], replicas: new Set(), accounts: [] },
+      told: nothing,
+    },
+  };
+};
+const objections = (names: readonly string[], liveness: string) =>
+  brokenBy((run) => told(run, names, liveness))[1] ?? [];
+
+test("every change of a node's liveness is told, from its coming to how it is now", () => {
+  expect(objections(["NodeRegistered", "NodeOnline", "NodeSuspect", "NodeOffline", "NodeOnline"], "online")).toEqual(
+    [],
+  );
+  expect(objections(["NodeOnline"], "online")).toHaveLength(1);
+  expect(objections(["NodeRegistered", "NodeOnline"], "suspect")).toHaveLength(1);
+  expect(objections(["NodeRegistered", "NodeOnline", "NodeOnline"], "online")).toHaveLength(1);
+  expect(objections(["NodeRegistered", "NodeOffline"], "offline")).toHaveLength(1);
+  expect(objections(["NodeRegistered"], "online")).toHaveLength(1);
+});

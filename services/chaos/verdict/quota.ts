@@ -14,7 +14,9 @@ export const quotaPromise: Promised = {
     ...counters(observed),
     ...doubles(observed),
     ...missingCharges(observed),
+    ...uncovered(observed),
     ...admittedOver(history),
+    ...observed.misposted.map((what) => `what was posted to a reservation is not what was charged: ${what}`),
     ...observed.openReservations.map((what) => `every upload has ended, and the reservation ${what}`),
     ...(observed.adjustments > 0 ? [`the reconciler had to correct ${observed.adjustments} accounts`] : []),
   ],
@@ -46,6 +48,12 @@ function doubles({ ledger }: Observed): string[] {
   const kinds = (kind: string) => (kind === "late_charge" ? "charge" : kind);
   const counts = countBy(ledger, ({ chunkHash, generation, kind }) => `${kinds(kind)} of ${chunkHash} ${generation}`);
   return [...counts].flatMap(([what, times]) => (times > 1 ? [`${what}: ${times} times`] : []));
+}
+
+/** No reservation of a run is old enough to expire, so each covers its chunks until the last of them is charged. */
+function uncovered({ ledger }: Observed): string[] {
+  const late = ledger.filter(({ kind }) => kind === "late_charge");
+  return late.map(({ chunkHash }) => `chunk ${chunkHash} was charged without the reservation that was made for it`);
 }
 
 function missingCharges({ ledger, chunks }: Observed): string[] {

@@ -11,7 +11,7 @@ export interface SoundRun {
 export const LEASE_MS = 12_000;
 export const NODES = ["n1", "n2", "n3", "n4"] as const;
 
-/** One user, two uploads of one chunk each (the second released), three nodes that beat and one that was cut off. */
+/** One user, two uploads of one chunk each (the second released), three nodes that beat, one that was cut off and one that came. */
 export function soundRun(): SoundRun {
   const user: UserRecord = {
     username: "chaos-1",
@@ -42,6 +42,7 @@ export function soundRun(): SoundRun {
         answeredAtMs: second * 1_000 + 5,
       })),
     ),
+    joined: ["n0"],
     nodeStates: [{ nodeId: "n1", state: "in_service", answer: "acknowledged" }],
     failedLogins: [
       { kind: "unknown name", answer: "Unauthenticated INVALID_CREDENTIALS no" },
@@ -62,6 +63,8 @@ export function soundRun(): SoundRun {
     ["node_registry", "UploadCompleted", "up2"],
     ["node_registry", "ChunkReleased", "c2"],
     ["auth", "UserSessionsRevoked", "u1"],
+    ["node_registry", "NodeRegistered", "n0"],
+    ["node_registry", "NodeOnline", "n0"],
   ]);
   history.seen.push(...outbox.map(seen));
   return { history, observed: { ...restOf(), outbox } };
@@ -87,6 +90,7 @@ function restOf(): Omit<Observed, "outbox"> {
       { userId: "u1", kind: "refund", used: 100n, limit: 1_000n },
     ],
     openReservations: [],
+    misposted: [],
     told: { thresholds: [], stored: [stored("c1", "n1"), stored("c1", "n2"), stored("c2", "n1"), stored("c2", "n2")] },
     adjustments: 0,
     chunks: [
@@ -101,6 +105,7 @@ function restOf(): Omit<Observed, "outbox"> {
       ["up2", "completed"],
     ]),
     nodeStates: new Map([["n1", "in_service"]]),
+    liveness: new Map([["n0", "online"]]),
     deadLetters: 0,
     residentMiB: new Map([["auth", 150]]),
     crashes: [],
