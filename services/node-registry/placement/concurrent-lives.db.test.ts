@@ -13,7 +13,7 @@ import { followAvailability } from "../chunks/availability.worker.ts";
 import { insertDeletedUsers } from "../chunks/deleted-users.store.ts";
 import { endDueUploads } from "../chunks/end-uploads.worker.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
-import { type ChunkFixture, createChunkFixture, newHash } from "../testing/chunk-fixture.ts";
+import { type ChunkFixture, createChunkFixture, newHash, type TestNode } from "../testing/chunk-fixture.ts";
 import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
 import { exchangeForGoneNodes } from "./exchange.worker.ts";
 import { sweepPlacements } from "./upload-sweeper.worker.ts";
@@ -73,7 +73,8 @@ async function step({ processes, users, hashes, nodes, uploads }: Shared): Promi
     ]);
   }
   const upload = any(uploads);
-  if (chance < 0.6) return node.reportStoredChunks({ chunkHashes: some(hashes, 6) });
+  if (chance < 0.54) return node.reportStoredChunks({ chunkHashes: some(hashes, 6) });
+  if (chance < 0.6) return lookOrReconcile(f, node, hashes, any(users));
   if (chance < 0.66) return node.reportLostChunks({ chunkHashes: some(hashes, 2) });
   if (chance < 0.74) return node.reportDeletedChunks({ chunkHashes: some(hashes, 6) });
   if (chance < 0.82) return f.chunks.releaseChunks({ ...upload, chunkHashes: some(hashes, 8) });
@@ -94,6 +95,19 @@ async function step({ processes, users, hashes, nodes, uploads }: Shared): Promi
   }
   if (chance < 0.99) return exchangeForGoneNodes({ ...f.deps, placer: f.rooms.placer });
   return purgeDeletedUsers(f.deps);
+}
+
+/** Reads, and the reports that settle differences: none of them may fail, whatever changes meanwhile. */
+function lookOrReconcile(f: ChunkFixture, node: TestNode["client"], hashes: readonly string[], userId: string) {
+  const chunkHash = any(hashes);
+  const bucket = Number.parseInt(chunkHash.slice(0, 2), 16);
+  return any([
+    () => node.reportBucket({ bucket, chunkHashes: [chunkHash] }),
+    () => node.reportBucket({ bucket }),
+    () => f.chunks.getUserUsage({ userId }),
+    () => f.chunks.locateChunks({ chunkHashes: [...hashes] }),
+    () => f.chunks.listUnderReplicatedChunks({ pageSize: 2 }),
+  ])();
 }
 
 async function caller(shared: Shared, unexpected: unknown[]): Promise<void> {
