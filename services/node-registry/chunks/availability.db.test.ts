@@ -1,5 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { expect, test } from "vitest";
+import { hexBytes, sql } from "#platform/postgres/sql.ts";
 import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
 import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
 import { followAvailability } from "./availability.worker.ts";
@@ -101,4 +102,25 @@ test("a node that this process has not heard of yet counts as it is", async () =
   for (const node of nodes) await node.client.reportStoredChunks({ chunkHashes });
   expect(await followAvailability(f.deps)).toBe(0);
   expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+});
+
+test("a node whose replicas cannot be followed holds up no other one", async () => {
+  await using f = await createChunkFixture();
+  const nodes = await f.addNodes(2);
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(40), replicas: 1 };
+  const { chunks } = await f.chunks.placeChunks(upload);
+  const hashesAt = new Map<string, string[]>(nodes.map((node) => [node.nodeId, []]));
+  for (const { chunkHash, nodes: at } of chunks) hashesAt.get(at[0]?.nodeId ?? "")?.push(chunkHash);
+  for (const { nodeId, client } of nodes) await client.reportStoredChunks({ chunkHashes: hashesAt.get(nodeId) ?? [] });
+  const [stuck, other] = nodes;
+  if (stuck === undefined || other === undefined) throw new Error("no nodes");
+  // What only a hand in the database can do.
+  const [wrong = ""] = hashesAt.get(stuck.nodeId) ?? [];
+  await f.pool.query(
+    sql.unsafe`update node_registry.chunks set live_replicas = 0 where chunk_hash = ${hexBytes(wrong)}`,
+  );
+  for (const node of nodes) await f.changeNode(node, { liveness: "offline" });
+  await followAvailability(f.deps);
+  const listed = (await f.chunks.listUnderReplicatedChunks({})).chunks.map((chunk) => chunk.chunkHash);
+  expect(listed.toSorted()).toEqual((hashesAt.get(other.nodeId) ?? []).toSorted());
 });

@@ -3,10 +3,11 @@ import type { PlacementCandidate } from "../directory/network-view.ts";
 import { lockAvailability, readAvailabilities, saveWalk, turnAvailability } from "./availability.store.ts";
 import { lockChunks, saveLiveReplicas } from "./chunks.store.ts";
 import { findNodes } from "./endpoints.store.ts";
+import { oneByOne } from "./one-by-one.worker.ts";
 import { readReplicasOfNode } from "./replicas.store.ts";
 import { saveHealth } from "./under-replicated.store.ts";
 
-type WalkDeps = Pick<Deps, "pool" | "clock" | "view">;
+type WalkDeps = Pick<Deps, "pool" | "clock" | "view" | "log">;
 const BATCH = 500;
 const END = "f".repeat(64);
 
@@ -33,15 +34,15 @@ export async function followAvailability(
     deps,
     unknown.map(({ rowId }) => rowId),
   );
-  for (const { rowId, isAvailable, walkedTo } of held) {
-    if (signal?.aborted) break;
+  const follow = async ({ rowId, isAvailable, walkedTo }: (typeof held)[number]) => {
     // A walk that is under way ends first; where it went the wrong way meanwhile the next one turns back.
     if (walkedTo !== null) await walk(deps, rowId, signal);
     const shouldBe = isThere(deps.view.nodeByRowId(rowId) ?? found.get(rowId));
-    if (isAvailable === shouldBe) continue;
+    if (isAvailable === shouldBe) return;
     walked += 1;
     if (await turnAvailability(deps.pool, rowId, shouldBe)) await walk(deps, rowId, signal);
-  }
+  };
+  await oneByOne(deps, held, follow, { nameOf: ({ rowId }) => String(rowId), signal });
   return walked;
 }
 

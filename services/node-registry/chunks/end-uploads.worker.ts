@@ -77,7 +77,7 @@ export async function endDueUploads(deps: EndDeps & Pick<Deps, "log">, signal?: 
       const wasOpen = await endUpload(deps, uploadId);
       if (wasOpen) deps.log.info({ uploadId }, "an upload has expired");
     },
-    signal,
+    { signal },
   );
   return due.length === BATCH && ended > 0;
 }

@@ -10,7 +10,10 @@ export async function oneByOne<T>(
   deps: { readonly log: Logger },
   items: Iterable<T>,
   work: (item: T) => Promise<unknown>,
-  signal?: AbortSignal,
+  {
+    signal,
+    nameOf = String,
+  }: { readonly signal?: AbortSignal | undefined; readonly nameOf?: (item: T) => string } = {},
 ): Promise<number> {
   let succeeded = 0;
   for (const item of items) {
@@ -21,7 +24,7 @@ export async function oneByOne<T>(
     } catch (error) {
       if (isDatabaseDown(error)) throw error;
       deps.log.error(
-        { err: error, item: String(item) },
+        { err: error, item: nameOf(item) },
         "a part of a round of the chunk workers failed, the rest goes on",
       );
     }

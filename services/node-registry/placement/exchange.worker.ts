@@ -45,7 +45,7 @@ export async function exchangeForGoneNodes(
     const pauseMs = count > 0 ? FIRST_PAUSE_MS : Math.min(LONGEST_PAUSE_MS, 2 * (pause?.pauseMs ?? FIRST_PAUSE_MS));
     pauses.set(rowId, { untilMs: nowMs + pauseMs, pauseMs });
   };
-  await oneByOne(deps, busy, work, signal);
+  await oneByOne(deps, busy, work, { signal });
   return exchanged;
 }
 

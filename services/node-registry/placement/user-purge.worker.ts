@@ -27,7 +27,7 @@ export async function purgeDeletedUsers(deps: PurgeDeps, signal?: AbortSignal): 
       const isOver = await purgeUser(deps, userId, signal);
       if (isOver) await markPurged(deps.pool, userId, deps.clock.now());
     },
-    signal,
+    { signal },
   );
   // Those that have to wait for a placement must not keep the loop busy.
   return false;
