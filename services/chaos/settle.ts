@@ -13,12 +13,13 @@ import { setState } from "./workload/caretaker.ts";
 import { place, release, reportAll } from "./workload/gateway.ts";
 import { moveLimit, restoreLimit, tightUsers } from "./workload/limits.ts";
 import type { LoadContext } from "./workload/load-context.ts";
-import { deleteUser } from "./workload/people.ts";
+import { deactivate, deleteUser } from "./workload/people.ts";
 import { endReservation } from "./workload/reserver.ts";
-import { endSessions } from "./workload/sessions.ts";
+import { endSessions, signIn } from "./workload/sessions.ts";
 
 /** Of a system that is whole: so many users end sessions, and have their limits moved, that no run goes without. */
 const LAST_ACTS = 6;
+const FEWEST_TO_LOSE_ONE = 4;
 
 type SettleContext = Pick<LoadContext, "clients" | "history" | "nodes">;
 
@@ -115,8 +116,13 @@ export async function finishWork(context: SettleContext): Promise<void> {
 export async function actOnceMore(context: LoadContext): Promise<void> {
   const whole = { ...context, signal: AbortSignal.timeout(FINISH_MS) };
   const users = context.history.users.filter(isAtWork).slice(0, LAST_ACTS);
-  await inParallel(2, users, (user) => endSessions(whole, user));
+  await inParallel(2, users, async (user) => {
+    await signIn(whole, user);
+    await endSessions(whole, user);
+  });
   await inParallel(2, tightUsers(context.history).slice(0, LAST_ACTS), (user) => moveLimit(whole, user));
+  const [last] = users.slice(-1);
+  if (last !== undefined && users.length >= FEWEST_TO_LOSE_ONE) await deactivate(whole, last);
 }
 
 /** Whether everything has arrived: events published and seen, charges posted, reservations ended, replicas made. */

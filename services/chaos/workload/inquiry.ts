@@ -1,6 +1,6 @@
 import { type DeadTokens, isGivenBack } from "../history.ts";
 import { inParallel } from "../in-parallel.ts";
-import { askUntilClear } from "./ask.ts";
+import { ask, askUntilClear, pause } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
 type Context = Pick<LoadContext, "clients" | "history">;
@@ -26,24 +26,27 @@ export async function inquire(context: Context): Promise<void> {
       );
     }
   }
-  await inParallel(8, history.deadTokens, (tokens) => tryDead(context, tokens, patience));
+  await inParallel(8, history.deadTokens, (tokens) => tryDead(context, tokens, patience.signal));
 }
 
-async function tryDead(
-  { clients, history }: Context,
-  { userId, why, accessToken, refreshToken }: DeadTokens,
-  patience: Parameters<typeof askUntilClear>[3],
-): Promise<void> {
+/** Who missed the event that a token is dead looks for it again every 15 s. */
+const HEARD_WITHIN_MS = 45_000;
+
+async function tryDead({ clients, history }: Context, dead: DeadTokens, signal: AbortSignal): Promise<void> {
+  const { userId, why, accessToken, refreshToken } = dead;
   const token = async () => accessToken;
   const ways = [
-    ["RefreshSession", () => clients.auth.refreshSession({ refreshToken })],
-    ["GetCurrentUser", () => clients.authAs(token).getCurrentUser({})],
-    ["GetQuota", () => clients.quotasAs(token).getQuota({ userId })],
-  ] as const;
-  for (const [rpc, call] of ways) {
-    // A token that is refused is as clear as an answer gets, though it may be refused for something that passes.
-    const once = { ...patience, tries: 1 };
-    const outcome = await askUntilClear<unknown>(history, rpc, call, once);
+    { rpc: "RefreshSession", withinMs: 0, call: () => clients.auth.refreshSession({ refreshToken }) },
+    { rpc: "GetCurrentUser", withinMs: HEARD_WITHIN_MS, call: () => clients.authAs(token).getCurrentUser({}) },
+    { rpc: "GetQuota", withinMs: HEARD_WITHIN_MS, call: () => clients.quotasAs(token).getQuota({ userId }) },
+  ];
+  for (const { rpc, withinMs, call } of ways) {
+    const endsAt = performance.now() + withinMs;
+    let outcome = await ask<unknown>(history, rpc, call);
+    while (outcome.answer === "acknowledged" && performance.now() < endsAt && !signal.aborted) {
+      await pause(500, signal);
+      outcome = await ask<unknown>(history, rpc, call);
+    }
     if (outcome.answer === "acknowledged")
       history.sessionComplaints.push(`user ${userId}: ${rpc} with a token that was dead: ${why}`);
   }

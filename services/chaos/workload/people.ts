@@ -3,12 +3,10 @@ import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear, pause } from "./ask.ts";
 import { tighten } from "./limits.ts";
 import type { LoadContext } from "./load-context.ts";
-import { changePassword, endSessions, newPassword, noteDead } from "./sessions.ts";
+import { changePassword, endSessions, newPassword, noteDead, signIn } from "./sessions.ts";
 
 /** Below the ten that are free: the user is to get in at the end. */
 const MOST_MISTAKES = 4;
-/** Within the 20 s in which a lost answer is given again: each takes 4 s at most. */
-const REFRESH_TRIES = 3;
 const acts = [signIn, mistype, mistypeName, changePassword, lookAtQuota, endSessions, endSessions, endSessions];
 
 /** Users: they register, sign in, change passwords, mistype them, and look at their quota. */
@@ -28,7 +26,7 @@ export async function runPeople(context: LoadContext, actor: number): Promise<vo
 }
 
 async function register(context: LoadContext, actor: number): Promise<void> {
-  const { clients, history, random, signal } = context;
+  const { clients, history, random } = context;
   const user: UserRecord = {
     username: `chaos-${hexOf(random, 6)}`,
     actor,
@@ -58,37 +56,16 @@ async function register(context: LoadContext, actor: number): Promise<void> {
   // is unknown it may come late, so such a user uploads nothing.
   if (random() < 0.5 && !(await tighten(context, user))) return;
   user.registered = "acknowledged";
-  if (random() < 0.15) {
-    user.deactivation = "unknown";
-    const deactivate = { userId: user.userId ?? "", isActive: false, reason: "chaos" };
-    const patience = { tries: 4, pauseMs: 300, signal };
-    const call = () => clients.userAdmin.setUserActive(deactivate);
-    user.deactivation = (await askUntilClear(history, "SetUserActive", call, patience)).answer;
-    if (user.deactivation === "acknowledged") noteDead(history, user, "the user was deactivated", user.tokens);
-  }
+  if (random() < 0.15) await deactivate(context, user);
 }
 
-async function signIn({ clients, history, signal }: LoadContext, user: UserRecord): Promise<void> {
-  if (user.passwords.length > 1) return; // nobody knows which one is right
-  const password = user.passwords[0] ?? "";
-  const { username } = user;
-  const outcome = await ask(history, "Login", () => clients.auth.login({ username, password }));
-  if (outcome.answer === "refused" && user.deactivation === undefined) {
-    history.sessionComplaints.push(`${username} was refused with the right password: ${outcome.refusal.reason}`);
-  }
-  if (outcome.answer !== "acknowledged") return;
-  // An answer that was lost is asked for again with the same token, which is no theft; then the new one has to work.
-  let refreshToken = outcome.value.tokens?.refreshToken ?? "";
-  for (const which of ["new", "refreshed"]) {
-    const call = () => clients.auth.refreshSession({ refreshToken });
-    const patience = { tries: REFRESH_TRIES, pauseMs: 300, signal };
-    const refreshed = await askUntilClear(history, "RefreshSession", call, patience);
-    if (refreshed.answer === "refused" && user.deactivation === undefined) {
-      history.sessionComplaints.push(`${username} could not refresh a ${which} session: ${refreshed.refusal.reason}`);
-    }
-    if (refreshed.answer !== "acknowledged") return;
-    refreshToken = refreshed.value.tokens?.refreshToken ?? "";
-  }
+export async function deactivate({ clients, history, signal }: LoadContext, user: UserRecord): Promise<void> {
+  user.deactivation = "unknown";
+  const request = { userId: user.userId ?? "", isActive: false, reason: "chaos" };
+  const patience = { tries: 4, pauseMs: 300, signal };
+  const call = () => clients.userAdmin.setUserActive(request);
+  user.deactivation = (await askUntilClear(history, "SetUserActive", call, patience)).answer;
+  if (user.deactivation === "acknowledged") noteDead(history, user, "the user was deactivated", user.tokens);
 }
 
 /** The user's uploads go, wherever they are at that moment. */

@@ -5,7 +5,46 @@ import { hexOf, pick } from "../random.ts";
 import { ask, askUntilClear } from "./ask.ts";
 import type { LoadContext } from "./load-context.ts";
 
+/** Within the 20 s in which a lost answer is given again: each takes 4 s at most. */
+const REFRESH_TRIES = 3;
+const REPLAYED_MS = 15_000;
+
 export const newPassword = (random: Random) => hexOf(random, 18);
+
+/** Signs in and goes on with the session twice, asking each time once more for an answer as if it had been lost. */
+export async function signIn({ clients, history, signal }: LoadContext, user: UserRecord): Promise<void> {
+  if (user.passwords.length > 1) return; // nobody knows which one is right
+  const password = user.passwords[0] ?? "";
+  const { username } = user;
+  const outcome = await ask(history, "Login", () => clients.auth.login({ username, password }));
+  if (outcome.answer === "refused") {
+    history.sessionComplaints.push(`${username} was refused with the right password: ${outcome.refusal.reason}`);
+  }
+  if (outcome.answer !== "acknowledged") return;
+  // An answer that was lost is asked for again with the same token, which is no theft; then the new one has to work.
+  let refreshToken = outcome.value.tokens?.refreshToken ?? "";
+  for (const which of ["new", "refreshed"]) {
+    const startedAt = performance.now();
+    const call = () => clients.auth.refreshSession({ refreshToken });
+    const patience = { tries: REFRESH_TRIES, pauseMs: 300, signal };
+    const refreshed = await askUntilClear(history, "RefreshSession", call, patience);
+    if (refreshed.answer === "refused") {
+      history.sessionComplaints.push(`${username} could not refresh a ${which} session: ${refreshed.refusal.reason}`);
+    }
+    if (refreshed.answer !== "acknowledged") return;
+    const next = refreshed.value.tokens?.refreshToken ?? "";
+    const repeated = await ask(history, "RefreshSession", call);
+    const isSame = repeated.answer === "acknowledged" && repeated.value.tokens?.refreshToken === next;
+    if (!isSame && repeated.answer !== "unknown" && performance.now() - startedAt < REPLAYED_MS) {
+      history.sessionComplaints.push(
+        `${username} asked again for the tokens of a ${which} session and got others, or none`,
+      );
+    }
+    // What is unknown may be heard late, and would be a theft then.
+    if (!isSame) return;
+    refreshToken = next;
+  }
+}
 
 /** A user with two sessions ends one of them, or all; whatever was ended must be of no use from then on. */
 export async function endSessions(context: LoadContext, user: UserRecord): Promise<void> {
