@@ -106,6 +106,7 @@ async function followBusyNodes(deps: WorkerDeps, signal: AbortSignal): Promise<v
   while (!signal.aborted) {
     const startedAtMs = deps.clock.monotonicMs();
     try {
+      deps.placer.readingAssigned();
       const rows = await readBusyNodes(deps.pool);
       deps.placer.replaceAssigned(new Map(rows.map((row) => [row.node_id, Number(row.assigned_bytes)])));
       await loadDeletions(deps, rows, loaded);

@@ -23,6 +23,7 @@ test("only what is new needs room: a chunk that is stored already is not asked f
   const large = { ...newUpload(0, 2), chunks: newChunks(1, 2n * MIB) };
   await confirm(f, await f.chunks.placeChunks(large));
   for (const node of nodes) await f.changeNode(node, { freeBytes: MIB });
+  f.rooms.placer.readingAssigned();
   f.rooms.placer.replaceAssigned(new Map());
   const small = newUpload(1, 2, large.userId);
   const placed = await f.chunks.placeChunks({ ...small, chunks: [...large.chunks, ...small.chunks] });

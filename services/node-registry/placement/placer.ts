@@ -35,7 +35,9 @@ export interface Placer {
   hasEligible(sizeBytes: number, count: number): boolean;
   /** Bytes that are assigned to a node and not confirmed yet, as far as this process knows. */
   assignedBytesOf(rowId: bigint): number;
-  /** The same of all nodes as the database has it now. */
+  /** Before all nodes are read: what is committed from here on the reading may not see, so it counts on top of it. */
+  readingAssigned(): void;
+  /** The same of all nodes as the database had it when it was read. */
   replaceAssigned(bytesByRowId: ReadonlyMap<bigint, number>): void;
   /** What this process has just committed. */
   assigned(rowId: bigint, bytes: number): void;
@@ -49,6 +51,7 @@ const MAX_REBUILDS_PER_CALL = 20;
 export function createPlacer(deps: { view: NetworkView; clock: Clock; random: () => number }): Placer {
   const { view, clock, random } = deps;
   let assigned: Map<number, number> = new Map();
+  let sinceReading: Map<number, number> = new Map();
   const assignedBytesOf = (rowId: bigint) => assigned.get(Number(rowId)) ?? 0;
   const pools = createPoolCache({ view, clock, assignedBytes: () => assigned });
 
@@ -88,13 +91,22 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
       }
       return false;
     },
+    readingAssigned: () => {
+      sinceReading = new Map();
+    },
     replaceAssigned: (bytesByRowId) => {
       assigned = new Map([...bytesByRowId].map(([rowId, bytes]) => [Number(rowId), bytes]));
+      for (const [rowId, bytes] of sinceReading) add(assigned, rowId, bytes);
     },
     assigned: (rowId, bytes) => {
-      assigned.set(Number(rowId), Math.max(0, assignedBytesOf(rowId) + bytes));
+      add(assigned, Number(rowId), bytes);
+      add(sinceReading, Number(rowId), bytes);
     },
   };
+}
+
+function add(sums: Map<number, number>, rowId: number, bytes: number): void {
+  sums.set(rowId, Math.max(0, (sums.get(rowId) ?? 0) + bytes));
 }
 
 /** Roster and pools of the last build, as long as they are young enough. */
