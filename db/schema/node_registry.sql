@@ -150,7 +150,8 @@ node_holdings with (fillfactor=50) (
   digest_changed_at timestamp with time zone not null default '-infinity'::timestamp with time zone,
   pending_deletions bigint not null default 0,
   is_available boolean not null default true,
-  walked_to bytea
+  walked_to bytea,
+  deletion_changes bigint not null default 0
 )
 node_leases with (fillfactor=70, autovacuum_vacuum_scale_factor=0.05) (
   node_row_id bigint not null,

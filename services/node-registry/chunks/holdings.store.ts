@@ -90,7 +90,8 @@ export function changingHoldings(changes: HoldingChanges, now: Temporal.Instant,
         confirmed_bytes = h.confirmed_bytes + change.confirmed_bytes,
         digest = mod(h.digest + change.digest, 18446744073709551616),
         digest_changed_at = case when change.digest = 0 then h.digest_changed_at else ${instant(now)} end,
-        pending_deletions = h.pending_deletions + change.pending_deletions
+        pending_deletions = h.pending_deletions + change.pending_deletions,
+        deletion_changes = h.deletion_changes + (change.pending_deletions <> 0)::integer
       from unnest(
         ${int8Array(sorted.map((change) => change.nodeRowId))},
         ${int8Array(sorted.map((change) => change.assignedChunks))},
@@ -138,12 +139,18 @@ export async function addAssignments(tx: Transaction, changes: HoldingChanges): 
       assigned_bytes = h.assigned_bytes + excluded.assigned_bytes`);
 }
 
-const zAssigned = z.strictObject({ node_id: zInt8, assigned_bytes: zInt8, pending_deletions: zInt8 });
+const zBusy = z.strictObject({
+  node_id: zInt8,
+  assigned_bytes: zInt8,
+  pending_deletions: zInt8,
+  deletion_changes: zInt8,
+});
+export type BusyNode = z.infer<typeof zBusy>;
 
 /** Nodes with anything assigned or to delete. One pass over a narrow table (100,000 nodes: about 15 ms). */
 export async function readBusyNodes(db: Connection) {
-  return db.any(sql.type(zAssigned)`
-    select node_id, assigned_bytes, pending_deletions
+  return db.any(sql.type(zBusy)`
+    select node_id, assigned_bytes, pending_deletions, deletion_changes
     from node_registry.node_holdings
     where assigned_bytes > 0 or pending_deletions > 0`);
 }

@@ -12,11 +12,13 @@ test("what is asked again and again keeps its id, and its deadline ahead", async
   const commands = createNodeCommands(clock);
   commands.onHeartbeat(nodeId, digestToBytes(1n));
   commands.setDeletions(nodeId, ["ab".repeat(32)]);
+  expect(commands.deletionsStand(nodeId, clock.monotonicMs())).toBe(true);
   commands.compared(nodeId, 1n, "different");
   const first = commands.commandsFor(nodeId, 16);
   expect(first.map(({ command }) => command.case)).toEqual(["deleteChunks", "reportChunks"]);
   for (let minutes = 0; minutes < 60; minutes += 1) {
     await clock.advance(MINUTE_MS);
+    expect(commands.deletionsStand(nodeId, clock.monotonicMs())).toBe(true);
     commands.onHeartbeat(nodeId, digestToBytes(1n));
     const repeated = commands.commandsFor(nodeId, 16);
     expect(repeated.map(({ commandId }) => commandId)).toEqual(first.map(({ commandId }) => commandId));

@@ -13,6 +13,9 @@ const RECHECK_MS = 600_000;
 const QUIET_AFTER_REPORT_MS = 30_000;
 // A digest in which something is always under way is taken seriously after this.
 const UNSETTLED_LIMIT_MS = 300_000;
+// What is to be deleted is said again for so long after it was last read: a node may have confirmed it at another process,
+// and have got the chunk anew. Longer than the time between two heartbeats, so that each portion is said once at least.
+const DELETIONS_STAND_MS = 20_000;
 // A node not heard by this process for so long is somebody else's affair, or nobody's.
 const FORGET_MS = 300_000;
 
@@ -28,6 +31,7 @@ interface Heard {
   reportedAtMs: number;
   deletions: readonly string[];
   deletion: NodeCommand | undefined;
+  deletionsReadAtMs: number;
 }
 
 /**
@@ -43,6 +47,8 @@ export interface NodeCommands {
   /** Nodes heard lately, of those given. */
   isHeard(nodeId: string): boolean;
   setDeletions(nodeId: string, hashes: readonly string[]): void;
+  /** They were still the node's deletions at that time. False where it has none to repeat. */
+  deletionsStand(nodeId: string, readAtMs: number): boolean;
   deleted(nodeId: string, hashes: readonly string[]): void;
   /** The node has said which chunks it has. */
   reported(nodeId: string): void;
@@ -65,12 +71,15 @@ export function createNodeCommands(clock: Clock): NodeCommands {
     commandsFor: (nodeId, limit) => {
       const node = nodes.get(nodeId);
       if (node === undefined) return NONE;
-      const isQuiet = clock.monotonicMs() - node.reportedAtMs < QUIET_AFTER_REPORT_MS;
-      if (node.deletion === undefined && (node.report === undefined || isQuiet)) return NONE;
+      const nowMs = clock.monotonicMs();
+      const isQuiet = nowMs - node.reportedAtMs < QUIET_AFTER_REPORT_MS;
+      const isOld = nowMs - node.deletionsReadAtMs > DELETIONS_STAND_MS;
+      if ((node.deletion === undefined || isOld) && (node.report === undefined || isQuiet)) return NONE;
       const deletion = renewed(node.deletion, clock);
       const report = renewed(node.report, clock);
       Object.assign(node, { deletion, report });
-      return [deletion, isQuiet ? undefined : report].filter((command) => command !== undefined).slice(0, limit);
+      const said = [isOld ? undefined : deletion, isQuiet ? undefined : report];
+      return said.filter((command) => command !== undefined).slice(0, limit);
     },
     takeWaiting: (limit) => takeWaiting(nodes, limit),
     compared: (nodeId, digest, result) => {
@@ -83,6 +92,12 @@ export function createNodeCommands(clock: Clock): NodeCommands {
     setDeletions: (nodeId, hashes) => {
       const node = nodes.get(nodeId);
       if (node !== undefined) setDeletions(node, nodeId, hashes, clock);
+    },
+    deletionsStand: (nodeId, readAtMs) => {
+      const node = nodes.get(nodeId);
+      if (node?.deletion === undefined) return false;
+      node.deletionsReadAtMs = readAtMs;
+      return true;
     },
     deleted: (nodeId, hashes) => {
       const node = nodes.get(nodeId);
@@ -120,6 +135,7 @@ function newlyHeard(nowMs: number): Heard {
     reportedAtMs: Number.NEGATIVE_INFINITY,
     deletions: [],
     deletion: undefined,
+    deletionsReadAtMs: Number.NEGATIVE_INFINITY,
   };
 }
 

@@ -1,7 +1,7 @@
 import type { Deps } from "../deps.ts";
 import { type LoadedDeletions, nextToLoad } from "./deletion-turns.ts";
 import { readDeletionsOfNodes } from "./deletions.store.ts";
-import { readDigests, writeDigestDifferences } from "./holdings.store.ts";
+import { type BusyNode, readDigests, writeDigestDifferences } from "./holdings.store.ts";
 import type { NodeCommands } from "./node-commands.ts";
 
 const MAX_DIGESTS_PER_ROUND = 5_000;
@@ -43,20 +43,24 @@ export async function compareDigests(deps: CommandDeps): Promise<void> {
 }
 
 /**
- * Reads the hashes to delete of nodes whose number of pending deletions has changed, and from time to time those of the
- * others, a portion of the nodes a round.
+ * Reads the hashes to delete of nodes for which they have changed, a portion of the nodes a round. Those of the others
+ * stand, as `busy` shows, which was read at `readAtMs`.
  */
 export async function loadDeletions(
   deps: CommandDeps,
-  busy: readonly { readonly node_id: bigint; readonly pending_deletions: bigint }[],
+  { busy, readAtMs }: { readonly busy: readonly BusyNode[]; readonly readAtMs: number },
   loaded: LoadedDeletions,
 ): Promise<void> {
-  const heard = new Map<bigint, { nodeId: string; pending: number }>();
-  for (const { node_id: rowId, pending_deletions: pending } of busy) {
+  const heard = new Map<bigint, { nodeId: string; change: string }>();
+  for (const { node_id: rowId, pending_deletions: pending, deletion_changes: changes } of busy) {
     const nodeId = deps.view.nodeByRowId(rowId)?.nodeId;
-    if (pending > 0n && nodeId !== undefined && deps.commands.isHeard(nodeId)) {
-      heard.set(rowId, { nodeId, pending: Number(pending) });
-    }
+    if (pending === 0n || nodeId === undefined || !deps.commands.isHeard(nodeId)) continue;
+    // The number as well: a process of an earlier version does not count changes.
+    const change = `${changes} ${pending}`;
+    heard.set(rowId, { nodeId, change });
+    if (loaded.get(rowId)?.change !== change) continue;
+    // A node that was forgotten meanwhile and heard again has none to repeat.
+    if (!deps.commands.deletionsStand(nodeId, readAtMs)) loaded.delete(rowId);
   }
   for (const rowId of loaded.keys()) {
     if (heard.has(rowId)) continue;
@@ -64,8 +68,7 @@ export async function loadDeletions(
     const nodeId = deps.view.nodeByRowId(rowId)?.nodeId;
     if (nodeId !== undefined) deps.commands.setDeletions(nodeId, []);
   }
-  const nowMs = deps.clock.monotonicMs();
-  const due = nextToLoad(heard, loaded, nowMs, MAX_NODES_PER_ROUND);
+  const due = nextToLoad(heard, loaded, MAX_NODES_PER_ROUND);
   if (due.length === 0) return;
   const portion = Math.max(16, Math.min(MAX_HASHES_PER_COMMAND, Math.floor(MAX_HASHES_KEPT / heard.size)));
   const pairs = await readDeletionsOfNodes(
@@ -74,11 +77,12 @@ export async function loadDeletions(
     portion,
   );
   const hashes = Map.groupBy(pairs, (pair) => pair.nodeRowId);
-  for (const [rowId, { nodeId, pending }] of due) {
-    loaded.set(rowId, { pending, atMs: nowMs });
+  for (const [rowId, { nodeId, change }] of due) {
+    loaded.set(rowId, { change, atMs: readAtMs });
     deps.commands.setDeletions(
       nodeId,
       (hashes.get(rowId) ?? []).map((pair) => pair.chunkHash),
     );
+    deps.commands.deletionsStand(nodeId, readAtMs);
   }
 }

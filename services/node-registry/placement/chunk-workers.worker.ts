@@ -107,9 +107,9 @@ async function followBusyNodes(deps: WorkerDeps, signal: AbortSignal): Promise<v
     const startedAtMs = deps.clock.monotonicMs();
     try {
       deps.placer.readingAssigned();
-      const rows = await readBusyNodes(deps.pool);
-      deps.placer.replaceAssigned(new Map(rows.map((row) => [row.node_id, Number(row.assigned_bytes)])));
-      await loadDeletions(deps, rows, loaded);
+      const busy = await readBusyNodes(deps.pool);
+      deps.placer.replaceAssigned(new Map(busy.map((row) => [row.node_id, Number(row.assigned_bytes)])));
+      await loadDeletions(deps, { busy, readAtMs: startedAtMs }, loaded);
       await compareDigests(deps);
       deps.commands.forgetSilent();
     } catch (error) {
