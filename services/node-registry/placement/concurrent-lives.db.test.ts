@@ -20,7 +20,7 @@ import { sweepPlacements } from "./upload-sweeper.worker.ts";
 import { purgeDeletedUsers } from "./user-purge.worker.ts";
 
 const CALLERS = Number(process.env.CHUNK_CALLERS ?? 12);
-const STEPS = Number(process.env.CHUNK_STEPS ?? 60);
+const STEPS = Number(process.env.CHUNK_STEPS ?? 30);
 const USERS = 3;
 
 /** What a client may hear when others use the same chunks at the same time. */
