@@ -133,3 +133,14 @@ test("what is unknown of a limit or of sessions may have happened or not", () =>
   const unknown = { userId: "u1", answer: "unknown" } as const;
   expect(brokenBy(({ history }) => ({ history: { revocations: [...history.revocations, unknown] } }))).toEqual({});
 });
+
+test("a node that lost its replica and came back with it is heard again", () => {
+  const again = ({ observed: { told } }: SoundRun): Spoilt => {
+    const [first] = told.stored;
+    if (first === undefined) throw new Error("nothing was told");
+    return {
+      observed: { told: { ...told, lost: [first], stored: [...told.stored, { ...first, reachedQuorum: false }] } },
+    };
+  };
+  expect(brokenBy(again)).toEqual({});
+});

@@ -87,10 +87,15 @@ function revocations({ revocations: asked }: History, { outbox }: Observed): str
   });
 }
 
-/** A node's confirmation of a chunk is told once, however often it is reported; and the quorum once for each life of a chunk. */
+/** A node's confirmation of a chunk is told once, however often it is reported, until it is lost; and the quorum once for each life of a chunk. */
 function confirmations({ told, chunks }: Observed): string[] {
-  const times = countBy(told.stored, ({ chunkHash, generation, nodeId }) => `${chunkHash} ${generation} by ${nodeId}`);
-  const repeated = [...times].flatMap(([what, count]) => (count > 1 ? [`ChunkStored of ${what}: ${count} times`] : []));
+  const nameOf = ({ chunkHash, generation, nodeId }: Observed["told"]["lost"][number]) =>
+    `${chunkHash} ${generation} by ${nodeId}`;
+  const losses = countBy(told.lost, nameOf);
+  const repeated = [...countBy(told.stored, nameOf)].flatMap(([what, count]) => {
+    const most = 1 + (losses.get(what) ?? 0);
+    return count > most ? [`ChunkStored of ${what}: ${count} times, not ${most}`] : [];
+  });
   const quorate = told.stored.filter(({ reachedQuorum }) => reachedQuorum);
   // Two thirds of what is wanted, and no replica less.
   const early = quorate

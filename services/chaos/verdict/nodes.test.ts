@@ -25,7 +25,7 @@ const told = ({ history }: SoundRun, names: readonly string[], liveness: string)
   const outbox = outboxOf(names.map((name) => ["node_registry", name, "n0"] as const));
   const only = { joined: ["n0"], seen: outbox.map(seen) };
   const none = { users: [], uploads: [], limits: [], revocations: [], confirmed: new Set<string>() };
-  const nothing = { stored: [], thresholds: [] };
+  const nothing = { lost: [], stored: [], thresholds: [] };
   return {
     history: { ...history, ...none, ...only },
     observed: {

@@ -91,7 +91,11 @@ function restOf(): Omit<Observed, "outbox"> {
     ],
     openReservations: [],
     misposted: [],
-    told: { thresholds: [], stored: [stored("c1", "n1"), stored("c1", "n2"), stored("c2", "n1"), stored("c2", "n2")] },
+    told: {
+      lost: [],
+      thresholds: [],
+      stored: [stored("c1", "n1"), stored("c1", "n2"), stored("c2", "n1"), stored("c2", "n2")],
+    },
     adjustments: 0,
     chunks: [
       { ...chunk, chunkHash: "c1", isReleased: false },
