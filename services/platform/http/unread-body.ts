@@ -1,5 +1,7 @@
 import { constants } from "node:http2";
-import type { NodeHandler } from "./connect-handler.ts";
+import type { connectNodeAdapter } from "@connectrpc/connect-node";
+
+type NodeHandler = ReturnType<typeof connectNodeAdapter>;
 
 // For the client to read the answer, which a reset connection would take from it.
 const LINGER_MS = 1_000;
