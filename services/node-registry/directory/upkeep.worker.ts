@@ -36,15 +36,12 @@ export function startDirectoryUpkeep(deps: UpkeepDeps, signal: AbortSignal): Asy
     work: async (lease) => {
       let compactedAtMs = Number.NEGATIVE_INFINITY;
       while (!lease.signal.aborted && lease.isHeld()) {
-        try {
-          await endMaintenance(deps);
-          await endProbations(deps);
-          if (deps.clock.monotonicMs() - compactedAtMs >= COMPACT_EVERY_MS) {
-            await compact(deps);
-            compactedAtMs = deps.clock.monotonicMs();
-          }
-        } catch (error) {
-          deps.log.warn({ err: error }, "the directory's upkeep failed, trying again");
+        // Each by itself: one that fails every time must not hold up the others.
+        await attempt(deps, () => endMaintenance(deps));
+        await attempt(deps, () => endProbations(deps));
+        if (deps.clock.monotonicMs() - compactedAtMs >= COMPACT_EVERY_MS) {
+          await attempt(deps, () => compact(deps, lease.signal));
+          compactedAtMs = deps.clock.monotonicMs();
         }
         await deps.clock.sleep(EVERY_MS, lease.signal);
       }
@@ -56,6 +53,14 @@ export function startDirectoryUpkeep(deps: UpkeepDeps, signal: AbortSignal): Asy
       await running;
     },
   };
+}
+
+async function attempt(deps: UpkeepDeps, work: () => Promise<void>): Promise<void> {
+  try {
+    await work();
+  } catch (error) {
+    deps.log.warn({ err: error }, "a part of the directory's upkeep failed, trying again");
+  }
 }
 
 /** The state is checked again under the lock, so a second process or an admin in between does no harm. */
@@ -79,8 +84,8 @@ async function endProbations(deps: UpkeepDeps): Promise<void> {
   for (const record of records) deps.view.put(record);
 }
 
-async function compact(deps: UpkeepDeps): Promise<void> {
-  for (;;) {
+async function compact(deps: UpkeepDeps, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
     const dropped = await deps.pool.transaction((tx) => compactChanges(tx, KEPT_CHANGES, COMPACT_BATCH));
     if (dropped < COMPACT_BATCH) break;
   }

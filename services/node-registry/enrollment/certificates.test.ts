@@ -86,6 +86,14 @@ test("weak keys, other curves, foreign keys and garbage are refused by a rule", 
   expect(await readCertificateRequest(forged)).toEqual({ rule: expect.stringContaining("signed by the key") });
 });
 
+test("a key in another form than the usual one is refused, since it would be a second node", async () => {
+  const key = join(folder, "compressed.pem");
+  writeFileSync(key, opensslRequest(...p256).key);
+  execFileSync("openssl", ["ec", "-in", key, "-conv_form", "compressed", "-out", key], { stdio: "ignore" });
+  const csr = execFileSync("openssl", ["req", "-new", "-key", key, "-subj", "/CN=ignored"], { encoding: "utf8" });
+  expect(await readCertificateRequest(csr)).toEqual({ rule: "must carry the key in its usual DER form" });
+});
+
 /** The first request with the second one's key: what somebody would send who does not hold that key. */
 function swapKey(csr: string, other: string): string {
   const body = (pem: string) => Buffer.from(pem.replaceAll(/-----[^-]+-----|\s/g, ""), "base64");

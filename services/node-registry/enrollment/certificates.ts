@@ -152,10 +152,15 @@ export async function readCertificateRequest(pem: string): Promise<CertificateRe
   const rule = keyRule(publicKey);
   if (rule !== undefined) return { rule };
   // A second encoding of the same key would be a second identity for it.
-  if (!publicKey.export({ type: "spki", format: "der" }).equals(der))
-    return { rule: "must carry the key in its usual DER form" };
+  if (!usualForm(publicKey).equals(der)) return { rule: "must carry the key in its usual DER form" };
   const isProven = await request.verify().catch(() => false);
   return isProven ? { nodeId: nodeIdOf(publicKey), publicKey } : { rule: "must be signed by the key that it carries" };
+}
+
+/** Made anew from its numbers: exported as it is, a point of a curve keeps the form that it came in. */
+function usualForm(key: KeyObject): Buffer {
+  const fresh = createPublicKey({ key: key.export({ format: "jwk" }), format: "jwk" });
+  return fresh.export({ type: "spki", format: "der" });
 }
 
 function keyRule(key: KeyObject): string | undefined {

@@ -7,6 +7,7 @@ import { dependencyUnavailable } from "#platform/rpc/errors.ts";
 import { toDuration, toTimestamp } from "#platform/rpc/time.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
 import { assertAdmitted } from "../directory/calling-node.worker.ts";
+import { createChangeGuard } from "../directory/change-guard.ts";
 import { type NodeRecord, toProtoNodeState } from "../directory/node-record.ts";
 import { isProfileChange, setProfile } from "../directory/set-profile.worker.ts";
 import { registryError } from "../errors.ts";
@@ -14,7 +15,7 @@ import { checkHeartbeat, type HeartbeatFields } from "./heartbeat-request.ts";
 import type { LeaseWriter } from "./lease-writer.worker.ts";
 import type { NodeStreams } from "./node-streams.ts";
 import { type OwnCommandsDeps, ownCommands } from "./own-commands.ts";
-import { createProfileGuard, type ProfileGuard, type RateGuard } from "./rate-guard.ts";
+import type { RateGuard } from "./rate-guard.ts";
 import type { BeatSource } from "./write-beats.worker.ts";
 
 const MAX_COMMANDS = 16;
@@ -51,21 +52,12 @@ export function acceptHeartbeat(
   }
   assertKeepsUp(deps);
   const isChange = isProfileChange(source.node, request);
-  if (isChange && !profileGuardOf(source.node).admits(deps.clock.monotonicMs())) throw changedTooOften();
+  if (isChange && !admitsProfile(source.node, deps.clock.monotonicMs())) throw changedTooOften();
   deps.leases.beat(source, request);
   return isChange ? deps.writes.run(() => setProfile(deps, source.node, request)) : undefined;
 }
 
-// By node and not by stream, which a node can open anew; nodes that never change anything have none.
-const profileGuards = new WeakMap<NodeRecord, ProfileGuard>();
-
-function profileGuardOf(node: NodeRecord): ProfileGuard {
-  const known = profileGuards.get(node);
-  if (known !== undefined) return known;
-  const guard = createProfileGuard();
-  profileGuards.set(node, guard);
-  return guard;
-}
+const admitsProfile = createChangeGuard(5);
 
 function changedTooOften(): Error {
   return registryError(

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createProfileGuard, createRateGuard } from "./rate-guard.ts";
+import { createRateGuard } from "./rate-guard.ts";
 
 /** Sends so many per second for so many seconds; the second in which it is refused, if it is. */
 function refusedInSecond(perSecond: number, seconds: number): number | undefined {
@@ -24,10 +24,4 @@ test("one calm second begins the count anew", () => {
     const count = second % 9 === 8 ? 10 : 500;
     for (let index = 0; index < count; index += 1) expect(guard.admits(10_000 + second * 1_000 + index)).toBe(true);
   }
-});
-
-test("an address changes five times at once, then once in ten seconds", () => {
-  const guard = createProfileGuard();
-  expect(Array.from({ length: 7 }, () => guard.admits(100_000))).toEqual([true, true, true, true, true, false, false]);
-  expect([guard.admits(109_000), guard.admits(110_001), guard.admits(110_002)]).toEqual([false, true, false]);
 });

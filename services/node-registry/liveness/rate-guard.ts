@@ -25,26 +25,3 @@ export function createRateGuard(): RateGuard {
     },
   };
 }
-
-const PROFILE_BURST = 5;
-const PROFILE_EVERY_MS = 10_000;
-
-/** Counts how often a node declares another address or version: each time is a change of the directory for everybody. */
-export interface ProfileGuard {
-  /** False above five at once and one per ten seconds. */
-  admits(nowMs: number): boolean;
-}
-
-export function createProfileGuard(): ProfileGuard {
-  let tokens = PROFILE_BURST;
-  let refilledAtMs = 0;
-  return {
-    admits: (nowMs) => {
-      tokens = Math.min(PROFILE_BURST, tokens + (nowMs - refilledAtMs) / PROFILE_EVERY_MS);
-      refilledAtMs = nowMs;
-      if (tokens < 1) return false;
-      tokens -= 1;
-      return true;
-    },
-  };
-}
