@@ -3,6 +3,8 @@ import { type ClientHttp2Session, connect, type OutgoingHttpHeaders } from "node
 import { connect as connectTcp } from "node:net";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { create, toBinary } from "@bufbuild/protobuf";
+import { createClient } from "@connectrpc/connect";
+import { createConnectTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { AuthService, LoginRequestSchema } from "#gen/decentrastore/auth/v1/auth_service_pb.ts";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
@@ -67,6 +69,27 @@ test.for([
     stream.end();
     await once(stream, "close");
     expect(served).toEqual(["in-pieces"]);
+  }
+  session.destroy();
+});
+
+test("an empty message is a message, whether its end comes with its head or after it", async () => {
+  const session = await openSession();
+  for (const when of ["in its head", "at once", "in the next turn"]) {
+    served.length = 0;
+    const stream = session.request(
+      { ":method": "POST", ":path": path, ...plain },
+      { endStream: when === "in its head" },
+    );
+    stream.resume();
+    if (when === "in the next turn") await nextTurn();
+    if (when !== "in its head") stream.end();
+    await once(stream, "close");
+    expect(served, when).toEqual([""]);
+  }
+  for (const httpVersion of ["1.1", "2"] as const) {
+    const transport = createConnectTransport({ baseUrl: running.url, httpVersion });
+    expect(await createClient(AuthService, transport).login({})).toMatchObject({ user: { username: "" } });
   }
   session.destroy();
 });

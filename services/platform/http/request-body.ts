@@ -50,6 +50,8 @@ class RequestBody {
     this.#source.on("data", (piece: Uint8Array) => this.#add(piece));
     this.#source.once("end", () => this.#end());
     this.#source.once("close", () => this.#giveUp());
+    // An empty body whose end came in the packet of its head has ended by itself, unread: there is no event to wait for.
+    if (this.#source.readableEnded) this.#end();
     const announced = Number(request.headers["content-length"]);
     if (!options.isEnveloped && announced > options.readMaxBytes) this.#handOver(() => onePiece(new Uint8Array()));
   }
