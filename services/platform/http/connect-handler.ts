@@ -7,13 +7,14 @@ import {
 } from "@connectrpc/connect-node";
 import type { Logger } from "#platform/log/logger.ts";
 import { peerKey } from "#platform/rpc/caller.ts";
+import type { InFlight } from "#platform/rpc/in-flight.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
 import { peerOf } from "./peer.ts";
-import { receiveBody } from "./request-body.ts";
-import { connectionOf, createStartQueue, isGivenUp } from "./start-queue.ts";
+import { type RequestBodyOptions, receiveBody } from "./request-body.ts";
+import { connectionOf, createStartQueue, isGivenUp, type StartQueue } from "./start-queue.ts";
 import { resetUnread } from "./unread-body.ts";
 
 /** A request handler for HTTP/1.1 and HTTP/2; connect-node has the type but does not export it. */
@@ -77,7 +78,8 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     const handler = handlers.get(request.url?.split("?", 1)[0] ?? "");
     if (handler === undefined) return options.fallback(request, response);
     const policed = policedByName.get(handler.service.typeName);
-    const readMaxBytes = policed?.readMaxBytes ?? options.readMaxBytes;
+    if (policed === undefined) return options.fallback(request, response);
+    const { inFlight, readMaxBytes = options.readMaxBytes } = policed;
     const start = (body?: AsyncIterable<Uint8Array>) => {
       const universal = universalOf(request, response, trustedProxyCount);
       if (universal === undefined) return options.malformed(request, response);
@@ -94,19 +96,41 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
     if (request.method === "GET" || isOpenEnded(handler.method)) return start();
     const isEnveloped = ENVELOPED.test(request.headers["content-type"] ?? "");
     const { host: address } = peerOf(request, trustedProxyCount);
-    let isOwnTurn = true;
-    receiveBody(request, { budget, address, readMaxBytes, isEnveloped }, (body) => {
-      if (isOwnTurn) return start(body);
-      startLater(connectionOf(request), () => {
-        if (isGivenUp(request)) return false;
-        start(body);
-        return true;
-      });
-    });
-    setImmediate(() => {
-      isOwnTurn = false;
-    });
+    startWhenComplete(request, { budget, address, readMaxBytes, isEnveloped, inFlight, startLater }, start);
   };
+}
+
+interface CompleteRequestOptions extends RequestBodyOptions {
+  readonly inFlight: InFlight;
+  readonly startLater: StartQueue;
+}
+
+/**
+ * Starts a call in the turn in which its request came, or in a later one where that was not all of it. Until then the
+ * request counts as in flight: a stop waits for what has not come yet, as for the call that it becomes.
+ */
+function startWhenComplete(
+  request: NodeRequest,
+  options: CompleteRequestOptions,
+  start: (body: AsyncIterable<Uint8Array>) => void,
+): void {
+  const { inFlight, startLater } = options;
+  let isOwnTurn = true;
+  const startNow = (body: AsyncIterable<Uint8Array> | undefined): boolean => {
+    const isWanted = body !== undefined && !isGivenUp(request);
+    if (isWanted) start(body);
+    // Only now, when the call counts.
+    inFlight.end();
+    return isWanted;
+  };
+  inFlight.begin();
+  receiveBody(request, options, (body) => {
+    if (isOwnTurn || body === undefined) startNow(body);
+    else startLater(connectionOf(request), () => startNow(body));
+  });
+  setImmediate(() => {
+    isOwnTurn = false;
+  });
 }
 
 /** Undefined for a path and Host that make no URL. */

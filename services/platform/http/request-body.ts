@@ -5,6 +5,7 @@ import type { BodyBudget, CountedBody } from "./body-budget.ts";
 import { isGivenUp } from "./start-queue.ts";
 
 type NodeRequest = IncomingMessage | Http2ServerRequest;
+type Take = (body: AsyncIterable<Uint8Array> | undefined) => void;
 
 const ENVELOPE_HEAD_BYTES = 5;
 
@@ -22,13 +23,9 @@ export interface RequestBodyOptions {
  * Collects the body of a request that holds one message, and gives it in one piece when all of it is there, or with the
  * error of a budget. Connect is to hear of a request only then: a call that is under way takes a hundred kilobytes of
  * objects, and a message is allocated as soon as its length is announced, which is memory and garbage collection for
- * everybody at the price of five bytes. A request that is given up is never handed over.
+ * everybody at the price of five bytes. `take` is called once, without a body where the client has given up.
  */
-export function receiveBody(
-  request: NodeRequest,
-  options: RequestBodyOptions,
-  take: (body: AsyncIterable<Uint8Array>) => void,
-): void {
+export function receiveBody(request: NodeRequest, options: RequestBodyOptions, take: Take): void {
   new RequestBody(request, options, take);
 }
 
@@ -37,11 +34,11 @@ class RequestBody {
   readonly #source: IncomingMessage | Http2ServerRequest["stream"];
   readonly #options: RequestBodyOptions;
   readonly #counted: CountedBody;
-  #take: ((body: AsyncIterable<Uint8Array>) => void) | undefined;
+  #take: Take | undefined;
   #pieces: Uint8Array[] = [];
   #bytes = 0;
 
-  constructor(request: NodeRequest, options: RequestBodyOptions, take: (body: AsyncIterable<Uint8Array>) => void) {
+  constructor(request: NodeRequest, options: RequestBodyOptions, take: Take) {
     this.#request = request;
     this.#source = "stream" in request ? request.stream : request;
     this.#options = options;
@@ -49,7 +46,7 @@ class RequestBody {
     this.#counted = options.budget.open(options.address, (error) => this.#handOver(() => failing(error)));
     this.#source.on("data", (piece: Uint8Array) => this.#add(piece));
     this.#source.once("end", () => this.#end());
-    this.#source.once("close", () => this.#giveUp());
+    this.#source.once("close", () => this.#handOver(() => undefined));
     // An empty body whose end came in the packet of its head has ended by itself, unread: there is no event to wait for.
     if (this.#source.readableEnded) this.#end();
     const announced = Number(request.headers["content-length"]);
@@ -91,18 +88,14 @@ class RequestBody {
     return this.#pieces.length <= 1 ? first : Buffer.concat(this.#pieces, this.#bytes);
   }
 
-  #handOver(body: () => AsyncIterable<Uint8Array>): void {
+  #handOver(body: () => AsyncIterable<Uint8Array> | undefined): void {
     const take = this.#take;
     if (take === undefined) return;
     const given = body();
-    this.#giveUp();
-    take(given);
-  }
-
-  #giveUp(): void {
     this.#take = undefined;
     this.#pieces = [];
     this.#counted.release();
+    take(given);
   }
 }
 

@@ -33,7 +33,9 @@ export function connectionOf(request: Parameters<NodeHandler>[0]): object {
 }
 
 /** Takes what is to be started for a connection; it gives whether there was anything to do. */
-export function createStartQueue(): (connection: object, start: () => boolean) => void {
+export type StartQueue = (connection: object, start: () => boolean) => void;
+
+export function createStartQueue(): StartQueue {
   const waiting = new Map<object, (() => boolean)[]>();
   let isScheduled = false;
   const schedule = () => {

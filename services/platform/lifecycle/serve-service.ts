@@ -83,7 +83,7 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
   const stopping = new AbortController();
   const inFlight = createInFlight();
   const shared = { log, metrics: options.metrics, clock, inFlight, stopping: stopping.signal };
-  const atOnce = { graceMs: 0, idle: Promise.resolve() };
+  const atOnce = { graceMs: 0, calls: inFlight };
   const health = healthService([...options.services, ...(options.nodeEdge?.services ?? [])], readiness, clock);
 
   await using started = new AsyncDisposableStack();
@@ -126,7 +126,7 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     [Symbol.asyncDispose]: async () => {
       readiness.stop();
       stopping.abort();
-      const gently = { graceMs: stopGraceMs, idle: inFlight.idle() };
+      const gently = { graceMs: stopGraceMs, calls: inFlight };
       await Promise.all([main.close(gently), edge?.close(gently)]);
       // Last, so that probes and the final scrape are answered during the stop.
       await ops.close(atOnce);

@@ -35,7 +35,7 @@ async function start(impl: Partial<ServiceImpl<typeof TestProtocol>>) {
     lines,
     inFlight,
     client: createClient(TestProtocol, transport),
-    [Symbol.asyncDispose]: () => server.close({ graceMs: 0, idle: Promise.resolve() }),
+    [Symbol.asyncDispose]: () => server.close({ graceMs: 0, calls: inFlight }),
   };
 }
 

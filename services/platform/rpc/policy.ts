@@ -43,6 +43,8 @@ export interface PolicyOptions {
 export interface PolicedService {
   readonly service: RpcService["service"];
   readonly readMaxBytes: number | undefined;
+  /** For transports to count a request that is on its way, before it is a call. */
+  readonly inFlight: InFlight;
   /** The handlers with the policy around them; they refuse contexts that `admit` has not seen. */
   readonly spec: ServiceImplSpec;
   /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
@@ -61,7 +63,7 @@ const STREAM_GRACE_MS = 1_000;
  * and metrics. These are wrappers and not Connect interceptors, so that grpc-js calls go through the same code.
  */
 export function createPolicy(options: PolicyOptions): (service: RpcService) => PolicedService {
-  const { clock, stopping } = options;
+  const { clock, inFlight, stopping } = options;
   const deps: PolicyDeps = {
     calls: createCallLog(options),
     toTransportError: options.toTransportError,
@@ -98,7 +100,7 @@ export function createPolicy(options: PolicyOptions): (service: RpcService) => P
       else if (call.isSuccess && isInternal(error)) deps.calls.late(call, error);
     };
     const spec = { service: service.service, methods };
-    return { service: service.service, readMaxBytes: service.readMaxBytes, spec, admit, ended };
+    return { service: service.service, readMaxBytes: service.readMaxBytes, inFlight, spec, admit, ended };
   };
 }
 
