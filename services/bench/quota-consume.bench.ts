@@ -46,7 +46,7 @@ for (let start = 0; start < users; start += 5_000) {
 const deps: Deps = {
   ...{ pool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics: createMetrics("bench") },
   registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
-  hasConsumedChunks: () => Promise.reject(new Error("not needed")),
+  chunkConsumption: () => Promise.reject(new Error("not needed")),
   defaultQuotaBytes: 10n * 2n ** 30n,
 };
 

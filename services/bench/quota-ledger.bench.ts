@@ -66,7 +66,7 @@ async function ledgerOf(rows: number) {
   const handlers = userQuotaHandlers({
     ...{ pool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics: createMetrics("bench") },
     registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
-    hasConsumedChunks: () => Promise.reject(new Error("not needed")),
+    chunkConsumption: () => Promise.reject(new Error("not needed")),
     defaultQuotaBytes: 1n,
   });
   const context = createHandlerContext({

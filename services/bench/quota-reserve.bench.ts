@@ -44,7 +44,7 @@ await pool.query(sql.type(nothing)`
 const deps: Deps = {
   ...{ pool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics: createMetrics("bench") },
   registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
-  hasConsumedChunks: () => Promise.reject(new Error("not needed")),
+  chunkConsumption: () => Promise.reject(new Error("not needed")),
   defaultQuotaBytes: 1n,
 };
 const issuer = await createTestIssuer();

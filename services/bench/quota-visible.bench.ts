@@ -37,7 +37,7 @@ await using _relay = startRelay({
 const facts = onChunkFacts({
   ...{ pool: quotaPool, outbox: createOutbox("user_quota"), clock, log: kit.log, metrics },
   registry: { getUserUsage: () => Promise.reject(new Error("not needed")) },
-  hasConsumedChunks: () => Promise.reject(new Error("not needed")),
+  chunkConsumption: () => Promise.reject(new Error("not needed")),
   defaultQuotaBytes: 2n ** 50n,
 });
 const dueAt = new Map<string, number>();

@@ -1,5 +1,6 @@
 import type { Client } from "@connectrpc/connect";
 import type { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
+import type { Consumption } from "#platform/inbox/consumption.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Outbox } from "#platform/outbox/outbox.ts";
@@ -17,8 +18,8 @@ export interface Deps {
   readonly metrics: Metrics;
   /** node-registry's view of a user's charges. */
   readonly registry: UsageClient;
-  /** Whether all events of node-registry that the broker holds are applied. */
-  readonly hasConsumedChunks: () => Promise<boolean>;
+  /** How far the events of node-registry that the broker holds are applied; undefined in doubt. */
+  readonly chunkConsumption: () => Promise<Consumption | undefined>;
   /** The limit of new accounts. */
   readonly defaultQuotaBytes: bigint;
 }

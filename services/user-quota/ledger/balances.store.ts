@@ -25,14 +25,20 @@ export interface BalanceProof extends z.output<typeof countersRow> {
 
 /**
  * The counters come from one snapshot. The entries that they stand for are those up to `lastEntryId`, and since no entry is
- * ever changed, they may be added up later and piece by piece, without a lock.
+ * ever changed, they may be added up later and piece by piece, without a lock. `signal` ends it between two pieces, and what
+ * is not complete by then is left out: a user with millions of entries takes longer than a process has to stop.
  */
-export async function proveBalances(db: Connection, userIds: readonly string[]): Promise<readonly BalanceProof[]> {
+export async function proveBalances(
+  db: Connection,
+  userIds: readonly string[],
+  signal?: AbortSignal,
+): Promise<readonly BalanceProof[]> {
   const proofs: BalanceProof[] = [];
   for (const counters of await readCounters(db, userIds)) {
     const { userId, lastEntryId } = counters;
     let [ledgerBytes, entries] = [0n, 0n];
     for (let after = 0n; after < lastEntryId; after += ENTRIES_PER_STATEMENT) {
+      if (signal?.aborted === true) return proofs;
       const page = await sumEntries(db, userId, after, min(after + ENTRIES_PER_STATEMENT, lastEntryId));
       ledgerBytes += page.bytes;
       entries += page.entries;

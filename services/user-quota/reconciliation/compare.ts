@@ -1,6 +1,7 @@
+import type { Cut } from "./cut.store.ts";
+
 /** Both sides of one user at one position of node-registry's outbox. */
-export interface Comparison {
-  readonly position: bigint;
+export interface Comparison extends Cut {
   readonly ledgerBytes: bigint;
   readonly registryBytes: bigint;
 }

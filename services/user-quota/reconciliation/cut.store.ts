@@ -2,33 +2,43 @@ import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { sql, zInt8, zUuid } from "#platform/postgres/sql.ts";
 
-const cutRow = z.strictObject({ appliedPosition: zInt8, chargedBytes: zInt8 });
+/** Where a user's ledger is compared with what node-registry says. */
+export interface Cut {
+  readonly userId: string;
+  /** The position of node-registry's outbox at which its sums were taken. */
+  readonly position: bigint;
+  /** The user's last entry before node-registry was asked. */
+  readonly lastEntryId: bigint;
+}
 
-/** How many of a user's newest entries can be later than a cut: far more than arrive while it is compared. */
-const NEWEST_ENTRIES = 100_000;
+const lastEntryRow = z.strictObject({ lastEntryId: zInt8 });
+
+/** The number of a user's last entry; undefined without an account. */
+export async function readLastEntryId(db: Connection, userId: string): Promise<bigint | undefined> {
+  const row = await db.maybeOne(sql.type(lastEntryRow)`
+    select last_entry_id as "lastEntryId" from user_quota.accounts where user_id = ${userId}`);
+  return row?.lastEntryId;
+}
+
+const cutRow = z.strictObject({ chargedBytes: zInt8 });
 
 /**
- * What was charged to a user, imports left out, as of a position of node-registry's outbox: what was posted later than the
- * cut is taken off again. `appliedPosition` tells how far the events were applied in the same snapshot.
+ * What was charged to a user, imports left out, as of a cut: of what was posted since node-registry was asked, that which
+ * its sums do not have yet is taken off again.
+ *
+ * What was posted before it was asked is in its sums, also where its position is lower: its outbox forgets events a week
+ * after they were published, and then the highest that it knows may be an old one, or none.
  */
-export function readCut(
-  db: Connection,
-  of: { userId: string; source: string; position: bigint },
-): Promise<z.output<typeof cutRow> | null> {
-  return db.maybeOne(sql.type(cutRow)`
-    select coalesce((select position from user_quota.consumed_positions where source = ${of.source}), 0) as "appliedPosition",
-      storage_used_bytes - opening_bytes - (
-        select coalesce(sum(delta_bytes), 0)::bigint
-        from (
-          select delta_bytes, source_position, kind from user_quota.ledger_entries
-          where ledger_entries.user_id = accounts.user_id
-          order by entry_id desc
-          limit ${NEWEST_ENTRIES}
-        ) as newest
-        where source_position > ${of.position} and kind <> 'opening'
+export async function readCut(db: Connection, { userId, position, lastEntryId }: Cut): Promise<bigint | undefined> {
+  const row = await db.maybeOne(sql.type(cutRow)`
+    select storage_used_bytes - opening_bytes - (
+        select coalesce(sum(delta_bytes), 0)::bigint from user_quota.ledger_entries
+        where ledger_entries.user_id = accounts.user_id and entry_id > ${lastEntryId}
+          and source_position > ${position} and kind <> 'opening'
       ) as "chargedBytes"
     from user_quota.accounts
-    where user_id = ${of.userId}`);
+    where user_id = ${userId}`);
+  return row?.chargedBytes;
 }
 
 const userRow = z.strictObject({ userId: zUuid });

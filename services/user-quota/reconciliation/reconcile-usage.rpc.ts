@@ -6,7 +6,6 @@ import { callerOf, userCallerOf } from "#platform/rpc/caller.ts";
 import { validate } from "#platform/rpc/validate.ts";
 import { lockAccount, readQuota, saveBalances } from "../accounts/accounts.store.ts";
 import { toProtoQuota } from "../accounts/to-proto.ts";
-import { FACT_SOURCE } from "../charges/on-chunk-facts.event.ts";
 import type { Deps } from "../deps.ts";
 import { accountNotFound, quotaError } from "../errors.ts";
 import { listEntries } from "../ledger/entries.store.ts";
@@ -57,8 +56,7 @@ async function adjust(
   const now = deps.clock.now();
   const account = await lockAccount(tx, userId);
   if (account === undefined) throw new Error("an account has vanished, although none is ever deleted");
-  const cut = await readCut(tx, { userId, source: FACT_SOURCE, position: at.position });
-  const deltaBytes = at.registryBytes - (cut?.chargedBytes ?? at.ledgerBytes);
+  const deltaBytes = at.registryBytes - ((await readCut(tx, at)) ?? at.ledgerBytes);
   if (deltaBytes === 0n) return { quota: await readQuota(tx, userId, now), entry: undefined };
   const reason = correction.reason || `node-registry counts ${at.registryBytes} bytes at position ${at.position}`;
   const journal = newJournal({ actorId, reason, at: now });

@@ -5,6 +5,7 @@ import { expect, test } from "vitest";
 import { GetUserUsageResponseSchema } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import { LedgerEntryKind } from "#gen/decentrastore/user_quota/v1/ledger_entry_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
+import type { Consumption } from "#platform/inbox/consumption.ts";
 import { querySuperuser } from "#platform/testing/event-kit.ts";
 import type { UsageClient } from "../deps.ts";
 import { anyHash, chunkReleased, chunkStored, userRegistered } from "../testing/events.ts";
@@ -25,6 +26,12 @@ function createRegistry() {
   return { state, client };
 }
 
+/** A consumer that has applied all that node-registry has published, or what the test says. */
+function createConsumption(applied = 1): { state: Consumption; ask: () => Promise<Consumption> } {
+  const state = { end: 1, applied };
+  return { state, ask: async () => ({ ...state }) };
+}
+
 /** Runs a call while the fixture's clock goes on whenever somebody sleeps. */
 async function whileTimePasses<T>(fixture: Fixture, call: Promise<T>): Promise<T> {
   const done = new AbortController();
@@ -38,7 +45,7 @@ async function whileTimePasses<T>(fixture: Fixture, call: Promise<T>): Promise<T
 
 test("where nothing differs nothing is written, and openings are left alone", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = randomUUID();
   await fixture.userEvents(userRegistered(userId, { storageQuotaBytes: 5_000n, storageUsedBytes: 700n }));
   const event = chunkStored(userId, 100n);
@@ -52,7 +59,7 @@ test("where nothing differs nothing is written, and openings are left alone", as
 
 test("a difference that stays is corrected by one adjustment with actor and reason", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = await fixture.account();
   const event = chunkStored(userId, 100n);
   await fixture.chunkEvents(event);
@@ -73,7 +80,7 @@ test("a difference that stays is corrected by one adjustment with actor and reas
 
 test("several who reconcile at once, or one who repeats the call, correct a difference once", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = await fixture.account();
   const event = chunkStored(userId, 100n);
   await fixture.chunkEvents(event);
@@ -87,7 +94,7 @@ test("several who reconcile at once, or one who repeats the call, correct a diff
 
 test("traffic while it is compared does not matter: both sides are read at one position", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = await fixture.account();
   let truth = 0n;
   // Each look sees another chunk in the registry and in the ledger, and one that only the ledger has heard of.
@@ -107,19 +114,28 @@ test("traffic while it is compared does not matter: both sides are read at one p
 
 test("events that are still on their way make it wait, and then say so", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  const consumption = createConsumption();
+  let asked = 0;
+  let onAsk = async () => {};
+  const ask = async () => {
+    asked += 1;
+    await onAsk();
+    return consumption.ask();
+  };
+  await using fixture = await createFixture({ registry: client, chunkConsumption: ask });
   const userId = await fixture.account();
   const event = chunkStored(userId, 100n);
   Object.assign(state, { chargedBytes: 100n, outboxPosition: event.sequence });
+  Object.assign(consumption.state, { end: 2 });
   const call = whileTimePasses(fixture, fixture.as(admin).reconcileUsage({ userId }));
   expect(await refusalOf(call)).toBe("LEDGER_BEHIND");
-  let asked = 0;
-  state.onAsk = async () => {
-    asked += 1;
-    if (asked === 3) await fixture.chunkEvents(event);
+  asked = 0;
+  onAsk = async () => {
+    if (asked === 4) await fixture.chunkEvents(event);
   };
   const answer = await whileTimePasses(fixture, fixture.as(admin).reconcileUsage({ userId }));
   expect(answer).toMatchObject({ ledgerChargedBytes: 100n, registryChargedBytes: 100n });
+  expect(answer.ledgerEntry).toBeUndefined();
 });
 
 /** The reason of a refusal. */
@@ -133,24 +149,56 @@ async function refusalOf(call: Promise<unknown>): Promise<unknown> {
 
 test("events that were lost are waited for only until all that was published is applied", async () => {
   const { state, client } = createRegistry();
-  const consumed = { isAll: false };
-  await using fixture = await createFixture({ registry: client, hasConsumedChunks: async () => consumed.isAll });
+  const consumption = createConsumption(0);
+  await using fixture = await createFixture({ registry: client, chunkConsumption: consumption.ask });
   const userId = await fixture.account();
   const reconcile = () => whileTimePasses(fixture, fixture.as(admin).reconcileUsage({ userId }));
   // Nothing else happens: no event behind the lost one will ever tell that it is not coming.
   Object.assign(state, { chargedBytes: 100n, outboxPosition: chunkStored(userId, 100n).sequence });
   expect(await refusalOf(reconcile())).toBe("LEDGER_BEHIND");
   Object.assign(state, { isPublished: false });
-  consumed.isAll = true;
+  Object.assign(consumption.state, { applied: 1 });
   expect(await refusalOf(reconcile())).toBe("LEDGER_BEHIND");
   Object.assign(state, { isPublished: true });
   expect((await reconcile()).ledgerEntry).toMatchObject({ kind: LedgerEntryKind.ADJUSTMENT, deltaBytes: 100n });
   expect((await reconcile()).ledgerEntry).toBeUndefined();
 });
 
+test("an event that waits after a failure is not made up for, whatever later events were applied", async () => {
+  const { state, client } = createRegistry();
+  const consumption = createConsumption();
+  await using fixture = await createFixture({ registry: client, chunkConsumption: consumption.ask });
+  const userId = await fixture.account();
+  const reconcile = () => whileTimePasses(fixture, fixture.as(admin).reconcileUsage({ userId }));
+  const [waiting, later] = [chunkStored(userId, 100n), chunkStored(await fixture.account(), 1n)];
+  await fixture.chunkEvents(later);
+  Object.assign(state, { chargedBytes: 100n, outboxPosition: later.sequence });
+  Object.assign(consumption.state, { end: 2 });
+  expect(await refusalOf(reconcile())).toBe("LEDGER_BEHIND");
+  // The same for one that the relay holds back after a failure.
+  Object.assign(consumption.state, { applied: 2 });
+  Object.assign(state, { isPublished: false });
+  expect(await refusalOf(reconcile())).toBe("LEDGER_BEHIND");
+  await fixture.chunkEvents(waiting);
+  expect(await reconcile()).toMatchObject({ ledgerChargedBytes: 100n, registryChargedBytes: 100n });
+  await expectSoundBooks(fixture.pool);
+});
+
+test("a registry whose outbox has forgotten its events is right about what was charged before it was asked", async () => {
+  const { state, client } = createRegistry();
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
+  const userId = await fixture.account();
+  await fixture.chunkEvents(chunkStored(userId, 100n));
+  Object.assign(state, { chargedBytes: 100n, outboxPosition: 0n });
+  const answer = await whileTimePasses(fixture, fixture.as(admin).reconcileUsage({ userId }));
+  expect(answer).toMatchObject({ ledgerChargedBytes: 100n, registryChargedBytes: 100n });
+  expect(answer.ledgerEntry).toBeUndefined();
+  expect(answer.quota?.storageUsedBytes).toBe(100n);
+});
+
 test("a correction can make a later refund go below zero: posted, marked, counted and still adding up", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = await fixture.account();
   const chunkHash = anyHash();
   const event = chunkStored(userId, 100n, { chunkHash });
@@ -166,7 +214,7 @@ test("a correction can make a later refund go below zero: posted, marked, counte
 
 test("the sampler finds drift of each kind and shows it as a metric whose target is 0", async () => {
   const { state, client } = createRegistry();
-  await using fixture = await createFixture({ registry: client });
+  await using fixture = await createFixture({ registry: client, chunkConsumption: createConsumption().ask });
   const userId = await fixture.account();
   const event = chunkStored(userId, 100n);
   await fixture.chunkEvents(event);

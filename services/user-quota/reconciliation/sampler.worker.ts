@@ -51,7 +51,8 @@ export async function sampleOnce(
   signal?: AbortSignal,
 ): Promise<void> {
   const userIds = await sampleAccounts(deps.pool, size);
-  const proofs = await proveBalances(deps.pool, userIds);
+  const proofs = await proveBalances(deps.pool, userIds, signal);
+  if (signal?.aborted === true) return;
   for (const kind of ["ledger", "reserved"] as const) {
     const drifts = proofs.map((proof) => ownDrift(kind, proof));
     metrics.drift.set(
@@ -80,7 +81,7 @@ async function compareSample(
       metrics.checked.inc({ outcome: verdict?.kind ?? "undecided" });
       if (verdict?.kind !== "differs") continue;
       total += Math.abs(Number(driftOf(verdict.at)));
-      deps.log.error({ userId, ...verdict.at }, "the ledger does not agree with node-registry");
+      deps.log.error({ ...verdict.at }, "the ledger does not agree with node-registry");
     } catch (error) {
       // Without the registry there is nothing to compare with; the next sample tries again.
       metrics.checked.inc({ outcome: "failed" });

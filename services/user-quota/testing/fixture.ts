@@ -23,9 +23,9 @@ export const gateway: Caller = {
 };
 export const admin: Caller = { kind: "user", userId: randomUUID(), sessionId: randomUUID(), isAdmin: true };
 
-export const noRegistry: Pick<Deps, "registry" | "hasConsumedChunks"> = {
+export const noRegistry: Pick<Deps, "registry" | "chunkConsumption"> = {
   registry: { getUserUsage: () => Promise.reject(new Error("there is no node-registry in this test")) },
-  hasConsumedChunks: async () => false,
+  chunkConsumption: async () => undefined,
 };
 
 export function userCaller(userId: string): Caller {
@@ -51,7 +51,7 @@ export interface Fixture extends AsyncDisposable {
 
 export interface FixtureOptions {
   readonly registry?: UsageClient;
-  readonly hasConsumedChunks?: Deps["hasConsumedChunks"];
+  readonly chunkConsumption?: Deps["chunkConsumption"];
   readonly defaultQuotaBytes?: bigint;
   readonly poolSize?: number;
 }
@@ -67,7 +67,7 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     log: createTestLogger("user-quota"),
     metrics: createMetrics("user-quota"),
     registry: options.registry ?? noRegistry.registry,
-    hasConsumedChunks: options.hasConsumedChunks ?? noRegistry.hasConsumedChunks,
+    chunkConsumption: options.chunkConsumption ?? noRegistry.chunkConsumption,
     defaultQuotaBytes: options.defaultQuotaBytes ?? 10n * GiB,
   };
   const applyChunks = onChunkFacts(deps);
