@@ -7,7 +7,7 @@ import type { Deps } from "../deps.ts";
 import { listQuotas } from "./accounts.store.ts";
 import { toProtoQuota } from "./to-proto.ts";
 
-const cursor = z.strictObject({ userId: z.uuid() });
+const cursor = z.strictObject({ userId: z.guid() });
 
 export function listAccounts(deps: Deps): MethodImpl<typeof UserQuotaService.method.listAccounts> {
   return async (request) => {
