@@ -45,6 +45,17 @@ function seedOldDay(db: TestDatabase, table: "outbox" | "inbox", daysAgo: number
   });
 }
 
+/** As if nothing had made partitions of the outbox for days. */
+function dropDays(db: TestDatabase) {
+  return asOwner(db, (client) =>
+    client.query(`
+    do $$ declare name text; begin
+      for name in select inhrelid::regclass from pg_inherits where inhparent = 'auth.outbox'::regclass
+        and inhrelid::regclass::text ~ '_p[0-9]{8}$' loop execute 'drop table ' || name; end loop;
+    end $$`),
+  );
+}
+
 test("today and the next three days have partitions, the inbox also the past days that a replay may bring", async () => {
   await using db = await createTestDatabase();
   expect(await partitionsOf(db, "outbox")).toHaveLength(1 + 4);
@@ -77,13 +88,7 @@ test("inbox days are dropped after thirty days", async () => {
 test("rows in the default partition are reported, and moved when their day gets a partition", async () => {
   await using db = await createTestDatabase();
   const pool = await db.pool("auth");
-  await asOwner(db, (client) =>
-    client.query(`
-    do $$ declare name text; begin
-      for name in select inhrelid::regclass from pg_inherits where inhparent = 'auth.outbox'::regclass
-        and inhrelid::regclass::text ~ '_p[0-9]{8}$' loop execute 'drop table ' || name; end loop;
-    end $$`),
-  );
+  await dropDays(db);
   const insert = (at: string) =>
     pool.query(sql.unsafe`
     insert into auth.outbox (event_id, subject, key, key_version, type, payload, created_at)
@@ -92,6 +97,60 @@ test("rows in the default partition are reported, and moved when their day gets 
   await insert("100 days");
   const outbox = (await maintainPartitions(pool, "auth")).find(({ table_name }) => table_name === "outbox");
   expect(outbox).toEqual({ table_name: "outbox", created: 4, dropped: 0, busy: 0, default_rows: 1n });
+});
+
+test("a day gets its partition although rows keep coming for it", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await dropDays(db);
+  const insert = `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+    values (gen_random_uuid(), 's', 'k', 1, 't', '')`;
+  await asOwner(db, (writer) =>
+    asOwner(db, async (observer) => {
+      // Not there yet for whoever moves the rows, and there when the partition is to be attached.
+      await writer.query(`begin; ${insert}`);
+      const waits = `select from pg_locks where not granted and relation = 'auth.outbox_default'::regclass`;
+      const isOver = { value: false };
+      const commit = async () => {
+        while (!isOver.value && (await observer.query(waits)).rowCount === 0);
+        await writer.query("commit");
+      };
+      const maintained = maintainPartitions(pool, "auth").finally(() => (isOver.value = true));
+      await Promise.all([maintained, commit()]);
+    }),
+  );
+  await maintainPartitions(pool, "auth");
+  const outbox = (await maintainPartitions(pool, "auth")).find(({ table_name }) => table_name === "outbox");
+  expect(outbox).toMatchObject({ created: 0, busy: 0, default_rows: 0n });
+  expect(await partitionsOf(db, "outbox")).toHaveLength(1 + 4);
+  const left = await pool.anyFirst(sql.type(z.strictObject({ n: z.bigint() }))`select count(*) as n from auth.outbox`);
+  expect(left).toEqual([1n]);
+});
+
+test("no table is locked against everybody while partitions are read", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "inbox", 40);
+  await seedOldDay(db, "outbox", 12, 12);
+  const [, ahead] = (await partitionsOf(db, "inbox")).toReversed();
+  await asOwner(db, (client) =>
+    client.query(`
+    drop table ${ahead};
+    alter function auth.is_partition_over(auth.partitioned_tables, text, date) rename to is_partition_over_unwatched;
+    create function auth.is_partition_over(target auth.partitioned_tables, partition text, day date) returns boolean
+    language plpgsql as $$
+    begin
+      if exists (
+        select from pg_locks join pg_class on pg_class.oid = relation
+        where pid = pg_backend_pid() and granted and mode = 'AccessExclusiveLock'
+          and relname in ('outbox', 'outbox_default', 'inbox', 'inbox_default')
+      ) then raise exception 'the others wait'; end if;
+      return auth.is_partition_over_unwatched(target, partition, day);
+    end $$`),
+  );
+  const rounds = await maintainPartitions(pool, "auth");
+  expect(rounds.find(({ table_name }) => table_name === "inbox")).toMatchObject({ created: 1, dropped: 1, busy: 0 });
+  expect(rounds.find(({ table_name }) => table_name === "outbox")).toMatchObject({ dropped: 1, busy: 0 });
 });
 
 test("a table in use is left alone without a wait, and several processes do not get in each other's way", async () => {
