@@ -106,18 +106,8 @@ function startWorkers(config: UserQuotaConfig, deps: Deps, nats: Nats, stack: As
   });
   stack.use(startMaintenance(shared));
   stack.use(startRelay({ ...shared, streams: ["QUOTAS"] }));
-  const applyUsers = onUserChanged(deps);
-  stack.use(
-    startConsumer({
-      ...shared,
-      stream: "USERS",
-      durable: "user-quota-users",
-      apply: async (tx, events, batch) => {
-        await applyUsers(tx, events);
-        batch.afterCommit(() => deps.outbox.wake());
-      },
-    }),
-  );
+  const users = { stream: "USERS", durable: "user-quota-users" } as const;
+  stack.use(startConsumer({ ...shared, ...users, apply: onUserChanged(deps) }));
   stack.use(startConsumer({ ...shared, ...CHUNKS, apply: onChunkFacts(deps) }));
 }
 

@@ -216,3 +216,15 @@ test.each([
   );
   await expect(querySuperuser(fixture.db, statement)).rejects.toThrow("ledger entries are never changed");
 });
+
+test("entries of every kind are counted, whether an event or an admin caused them", async () => {
+  await using own = await createFixture();
+  const userId = randomUUID();
+  await own.userEvents(userRegistered(userId, { storageQuotaBytes: 100n, storageUsedBytes: 10n }));
+  await own.as(admin).setQuota({ userId, storageQuotaBytes: 200n, reason: "more" });
+  await own.as(admin).setQuota({ userId, storageQuotaBytes: 200n, reason: "again" });
+  await own.chunkEvents(chunkStored(userId, 10n));
+  const metric = await own.deps.metrics.registry.getSingleMetric("decentrastore_quota_ledger_entries_total")?.get();
+  const counts = metric?.values.map(({ labels, value }) => [labels.kind, value]) ?? [];
+  expect(Object.fromEntries(counts)).toEqual({ opening: 1, quota_change: 1, late_charge: 1 });
+});

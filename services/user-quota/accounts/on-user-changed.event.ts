@@ -5,19 +5,21 @@ import {
   UserDeletedSchema,
   UserRegisteredSchema,
 } from "#gen/decentrastore/events/v1/events_pb.ts";
+import type { ConsumerOptions } from "#platform/inbox/consumer-options.ts";
 import type { ReceivedEvent } from "#platform/inbox/received-event.ts";
-import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Deps } from "../deps.ts";
 import { UnusableEventError, uuidOf } from "../events.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal } from "../ledger/posting.ts";
+import { createJournalReport } from "../ledger/report.ts";
 import type { Account } from "./account.ts";
 import { lockAccounts, openAccounts, saveBalances, saveImportedQuotas, saveLifecycles } from "./accounts.store.ts";
 import { applyUserChange, type ImportedOpening, type UserChange } from "./lifecycle.ts";
 
 /** Accounts follow their users. All events of a batch are folded into one write per account. */
-export function onUserChanged(deps: Deps): (tx: Transaction, events: readonly ReceivedEvent[]) => Promise<void> {
-  return async (tx, events) => {
+export function onUserChanged(deps: Deps): ConsumerOptions["apply"] {
+  const report = createJournalReport(deps);
+  return async (tx, events, batch) => {
     const changes = events.map(userChangeOf).filter((change) => change !== undefined);
     if (changes.length === 0) return;
     const at = deps.clock.now();
@@ -49,6 +51,10 @@ export function onUserChanged(deps: Deps): (tx: Transaction, events: readonly Re
       at,
     );
     await writeJournal(deps, tx, journal);
+    batch.afterCommit(() => {
+      report(journal);
+      if (journal.crossings.length > 0) deps.outbox.wake();
+    });
   };
 }
 

@@ -8,10 +8,12 @@ import type { Deps } from "../deps.ts";
 import { accountClosed, accountNotFound } from "../errors.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal, post } from "../ledger/posting.ts";
+import { createJournalReport } from "../ledger/report.ts";
 import { lockAccount, readQuota, saveBalances, saveQuota } from "./accounts.store.ts";
 import { toProtoQuota } from "./to-proto.ts";
 
 export function setQuota(deps: Deps): MethodImpl<typeof UserQuotaService.method.setQuota> {
+  const report = createJournalReport(deps);
   return async ({ userId, storageQuotaBytes, reason }, context) => {
     validate((check) => {
       check.uuid("user_id", userId);
@@ -24,7 +26,8 @@ export function setQuota(deps: Deps): MethodImpl<typeof UserQuotaService.method.
     );
     if (outcome === "missing") throw accountNotFound(callerOf(context));
     if (outcome === "closed") throw accountClosed();
-    return { quota: toProtoQuota(outcome) };
+    report(outcome.journal);
+    return { quota: toProtoQuota(outcome.quota) };
   };
 }
 
@@ -38,12 +41,13 @@ async function changeLimit(
   const account = await lockAccount(tx, userId);
   if (account === undefined) return "missing";
   if (account.state === "closed") return "closed";
+  const journal = newJournal({ actorId, reason, at });
   if (account.quotaBytes !== quotaBytes) {
-    const journal = newJournal({ actorId, reason, at });
     const after = { ...account, ...post(journal, account, { deltaBytes: 0n, quotaBytes }, { kind: "quota_change" }) };
     await saveBalances(tx, [after]);
     await saveQuota(tx, after, { actorId, reason, at });
     await writeJournal(deps, tx, journal);
   }
-  return (await readQuota(tx, account.userId, at)) ?? "missing";
+  const quota = await readQuota(tx, account.userId, at);
+  return quota === null ? "missing" : { quota, journal };
 }

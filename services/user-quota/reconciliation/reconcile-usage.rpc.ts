@@ -11,12 +11,14 @@ import { accountNotFound, quotaError } from "../errors.ts";
 import { listEntries } from "../ledger/entries.store.ts";
 import { writeJournal } from "../ledger/journal.event.ts";
 import { newJournal, post } from "../ledger/posting.ts";
+import { createJournalReport } from "../ledger/report.ts";
 import { toProtoEntry } from "../ledger/to-proto.ts";
 import type { Comparison } from "./compare.ts";
 import { compareUsage } from "./compare-usage.worker.ts";
 import { readCut } from "./cut.store.ts";
 
 export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.method.reconcileUsage> {
+  const report = createJournalReport(deps);
   return async ({ userId, reason }, context) => {
     validate((check) => {
       check.uuid("user_id", userId);
@@ -37,8 +39,8 @@ export function reconcileUsage(deps: Deps): MethodImpl<typeof UserQuotaService.m
       return { quota: toProtoQuota(quota), ...figures };
     }
     const correction = { userId: before.userId, actorId, reason, at: verdict.at };
-    const corrected = await transact(deps, (tx) => adjust(deps, tx, correction));
-    const { quota, entry } = corrected;
+    const { quota, entry, journal } = await transact(deps, (tx) => adjust(deps, tx, correction));
+    report(journal);
     return { quota: toProtoQuota(quota ?? before), ...figures, ...(entry && { ledgerEntry: toProtoEntry(entry) }) };
   };
 }
@@ -57,15 +59,15 @@ async function adjust(
   const account = await lockAccount(tx, userId);
   if (account === undefined) throw new Error("an account has vanished, although none is ever deleted");
   const deltaBytes = at.registryBytes - ((await readCut(tx, at)) ?? at.ledgerBytes);
-  if (deltaBytes === 0n) return { quota: await readQuota(tx, userId, now), entry: undefined };
   const reason = correction.reason || `node-registry counts ${at.registryBytes} bytes at position ${at.position}`;
   const journal = newJournal({ actorId, reason, at: now });
+  if (deltaBytes === 0n) return { quota: await readQuota(tx, userId, now), entry: undefined, journal };
   const after = { ...account, ...post(journal, account, { deltaBytes }, { kind: "adjustment" }) };
   await saveBalances(tx, [after]);
   await writeJournal(deps, tx, journal);
   const [entry] = await listEntries(tx, { userId, before: undefined, limit: 1 });
   if (entry === undefined) throw new Error("the adjustment was not posted");
-  return { quota: await readQuota(tx, userId, now), entry };
+  return { quota: await readQuota(tx, userId, now), entry, journal };
 }
 
 function ledgerBehind() {

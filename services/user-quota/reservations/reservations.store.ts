@@ -100,19 +100,19 @@ export async function freeBytes(tx: Connection, userId: string, freedBytes: bigi
     where user_id = ${userId}`);
 }
 
-const userRow = z.strictObject({ userId: zUuid });
+const overdueRow = z.strictObject({ userId: zUuid, overdue: z.bigint() });
 
-/** Users with reservations whose time is over, the longest overdue first. */
-export async function usersWithOverdue(db: Connection, now: Temporal.Instant, limit: number): Promise<string[]> {
-  const rows = await db.any(sql.type(userRow)`
-    select distinct user_id as "userId" from (
+/** Users with reservations whose time is over, and how many of these: of `limit` reservations, the longest overdue. */
+export function usersWithOverdue(db: Connection, now: Temporal.Instant, limit: number) {
+  return db.any(sql.type(overdueRow)`
+    select user_id as "userId", count(*) as overdue from (
       select user_id from user_quota.reservations
       where state in ('held', 'closing') and expires_at <= ${instant(now)}
       order by expires_at
       limit ${limit}
     ) as overdue
-    order by 1`);
-  return rows.map((row) => row.userId);
+    group by user_id
+    order by user_id`);
 }
 
 /** Expires the overdue reservations of locked accounts and takes what they held off the reserved bytes. */

@@ -1,9 +1,10 @@
 import { runAsLeader } from "#platform/leadership/leadership.ts";
+import { isIntegrityViolation } from "#platform/postgres/errors.ts";
 import { lockAccounts } from "../accounts/accounts.store.ts";
 import type { Deps } from "../deps.ts";
 import { deleteEnded, foldOverdueOf, usersWithOverdue } from "./reservations.store.ts";
 
-/** Accounts per transaction: their locks are held together. */
+/** Reservations that a batch begins with; the locks of their accounts are held together. */
 const BATCH = 200;
 /** Ended reservations per statement. */
 const PURGE_BATCH = 1_000;
@@ -38,16 +39,37 @@ export function startSweeper(deps: Deps, options: SweeperOptions): Promise<void>
   });
 }
 
-/** Sweeps one batch and returns how many accounts it had. */
-export async function sweepOnce(deps: Pick<Deps, "pool" | "clock">): Promise<number> {
+/**
+ * Sweeps the accounts of one batch of overdue reservations, and returns how many these were; 0 also where one of them could
+ * not be swept. An account whose counters are wrong keeps the others from nothing.
+ */
+export async function sweepOnce(deps: Pick<Deps, "pool" | "clock" | "log">): Promise<number> {
   const now = deps.clock.now();
-  const userIds = await usersWithOverdue(deps.pool, now, BATCH);
-  if (userIds.length === 0) return 0;
-  await deps.pool.transaction(async (tx) => {
+  const found = await usersWithOverdue(deps.pool, now, BATCH);
+  if (found.length === 0) return 0;
+  const userIds = found.map(({ userId }) => userId);
+  try {
+    await sweepAccounts(deps, userIds, now);
+    return found.reduce((sum, { overdue }) => sum + Number(overdue), 0);
+  } catch (error) {
+    if (!isIntegrityViolation(error)) throw error;
+  }
+  for (const userId of userIds) {
+    try {
+      await sweepAccounts(deps, [userId], now);
+    } catch (error) {
+      if (!isIntegrityViolation(error)) throw error;
+      deps.log.error({ err: error, userId }, "the overdue reservations of an account could not be folded out");
+    }
+  }
+  return 0;
+}
+
+async function sweepAccounts({ pool }: Pick<Deps, "pool">, userIds: readonly string[], now: Temporal.Instant) {
+  await pool.transaction(async (tx) => {
     await lockAccounts(tx, userIds);
     await foldOverdueOf(tx, userIds, now);
   });
-  return userIds.length;
 }
 
 /** Deletes one batch of reservations whose end is longer ago than the retention, and returns how many. */

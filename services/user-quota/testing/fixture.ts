@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type Client, createClient, createRouterTransport, type Interceptor } from "@connectrpc/connect";
 import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
+import type { ConsumerOptions } from "#platform/inbox/consumer-options.ts";
 import type { ReceivedEvent } from "#platform/inbox/received-event.ts";
 import { createMetrics } from "#platform/ops/metrics.ts";
 import { createOutbox } from "#platform/outbox/outbox.ts";
@@ -72,7 +73,6 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
   };
   const applyChunks = onChunkFacts(deps);
   const applyUsers = onUserChanged(deps);
-  const userEvents: Fixture["userEvents"] = (...events) => pool.transaction((tx) => applyUsers(tx, events));
   const handlers = userQuotaHandlers(deps);
   const otherHandlers = userQuotaHandlers(deps);
   const as = (caller: Caller) => clientOf(handlers, caller);
@@ -83,17 +83,8 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     deps,
     as,
     elsewhere: (caller) => clientOf(otherHandlers, caller),
-    chunkEvents: async (...events) => {
-      let afterCommit = () => {};
-      const batch = {
-        locked: () => {},
-        predecessor: async () => {},
-        afterCommit: (work: () => void) => (afterCommit = work),
-      };
-      await pool.transaction((tx) => applyChunks(tx, events, batch));
-      afterCommit();
-    },
-    userEvents,
+    chunkEvents: (...events) => applyBatch(pool, applyChunks, events),
+    userEvents: (...events) => applyBatch(pool, applyUsers, events),
     account: async (quotaBytes) => {
       const userId = randomUUID();
       await as(userCaller(userId)).getQuota({ userId });
@@ -104,6 +95,17 @@ export async function createFixture(options: FixtureOptions = {}): Promise<Fixtu
     },
     [Symbol.asyncDispose]: () => db[Symbol.asyncDispose](),
   };
+}
+
+async function applyBatch(pool: Pool, apply: ConsumerOptions["apply"], events: readonly ReceivedEvent[]) {
+  let afterCommit = () => {};
+  const batch = {
+    locked: () => {},
+    predecessor: async () => {},
+    afterCommit: (work: () => void) => (afterCommit = work),
+  };
+  await pool.transaction((tx) => apply(tx, events, batch));
+  afterCommit();
 }
 
 function clientOf(handlers: ReturnType<typeof userQuotaHandlers>, caller: Caller): Client<typeof UserQuotaService> {
