@@ -9,7 +9,8 @@ import type { PolicedService } from "#platform/rpc/policy.ts";
 export function cutSlowBodies(server: Http2Server, services: readonly PolicedService[], timeoutMs: number): void {
   const openEnded = openEndedPaths(services);
   server.on("stream", (stream, headers) => {
-    if (openEnded.has(headers[":path"] ?? "")) return;
+    // What ended with its head, such as every GET, is read by nobody: no `end` would come of it.
+    if (stream.endAfterHeaders || openEnded.has(headers[":path"] ?? "")) return;
     const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), timeoutMs);
     const stop = () => clearTimeout(timer);
     stream.once("end", stop);
