@@ -7,7 +7,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { implementPartly } from "#platform/testing/implement-partly.ts";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
 import { startTestService, type TestService } from "#platform/testing/test-service.ts";
-import { grpcProtocols, type WireProtocol, webProtocols } from "#platform/testing/wire-protocols.ts";
+import { grpcProtocols, requestStreams, type WireProtocol, webProtocols } from "#platform/testing/wire-protocols.ts";
 import { http1Senders, http2Senders, type WireSender } from "#platform/testing/wire-senders.ts";
 
 // How long one answer may take on a busy machine.
@@ -18,6 +18,8 @@ const echo = implementPartly(TestProtocol, {
   serverStream: async function* (request) {
     yield request;
   },
+  clientStream: async (requests) => ({ value: (await Array.fromAsync(requests, ({ value }) => value)).join("") }),
+  bidi: (requests) => requests,
 });
 
 const pathOf = (method: string) => `/${TestProtocol.typeName}/${method}`;
@@ -47,11 +49,15 @@ afterAll(async () => {
 
 /** Every way in which the end of a request comes, with messages that need none, one and many packets. */
 async function exchange<C>(connection: C, senders: readonly WireSender<C>[], protocol: WireProtocol): Promise<void> {
-  for (const value of ["", "tiny", randomBytes(50_000).toString("hex")]) {
-    const body = protocol.encode(value);
+  const messages = ["", "tiny", randomBytes(50_000).toString("hex")].map(
+    (value) => [value, protocol.encode(value)] as const,
+  );
+  // A stream of requests may be none at all.
+  if (protocol.method === "ClientStream") messages.push(["", Buffer.alloc(0)]);
+  for (const [value, body] of messages) {
     for (const { name, send, isForEmpty } of senders) {
       if (isForEmpty && body.byteLength > 0) continue;
-      const label = `${value.length} characters, its end ${name}`;
+      const label = `${value.length} characters in ${body.byteLength} bytes, their end ${name}`;
       const answer = await send(connection, {
         path: pathOf(protocol.method),
         headers: protocol.headers,
@@ -67,17 +73,14 @@ async function exchange<C>(connection: C, senders: readonly WireSender<C>[], pro
 }
 
 describe("every message of every protocol is answered, however its end comes:", () => {
-  test.for(webProtocols)("HTTP/1.1, $name", (protocol) =>
-    exchange({ url: running.url, agent }, http1Senders, protocol),
-  );
+  const onHttp1 = [...webProtocols, ...requestStreams.web];
+  const onEdge = [...grpcProtocols, ...requestStreams.grpc];
+  const onHttp2 = [...webProtocols, ...requestStreams.http2, ...onEdge];
 
-  test.for([...webProtocols, ...grpcProtocols])("HTTP/2, $name", (protocol) => exchange(main, http2Senders, protocol));
-
-  test.for([...webProtocols, ...grpcProtocols])("HTTP/2 with padding, $name", (protocol) =>
-    exchange(padded, http2Senders, protocol),
-  );
-
-  test.for(grpcProtocols)("the node edge, $name", (protocol) => exchange(edge, http2Senders, protocol));
+  test.for(onHttp1)("HTTP/1.1, $name", (protocol) => exchange({ url: running.url, agent }, http1Senders, protocol));
+  test.for(onHttp2)("HTTP/2, $name", (protocol) => exchange(main, http2Senders, protocol));
+  test.for(onHttp2)("HTTP/2 with padding, $name", (protocol) => exchange(padded, http2Senders, protocol));
+  test.for(onEdge)("the node edge, $name", (protocol) => exchange(edge, http2Senders, protocol));
 });
 
 describe("HTTP/1.1 as it is seldom written", () => {

@@ -94,6 +94,18 @@ test("an empty message is a message, whether its end comes with its head or afte
   session.destroy();
 });
 
+test("large messages that wait for their turn are whole", async () => {
+  // Together twice what one second brings.
+  const httpLimits = { maxBodyBytesPerSecond: 200_000 };
+  await using slow = await startTestService({ services: [login], httpLimits });
+  const username = "x".repeat(200_000);
+  const answers = (["1.1", "2"] as const).map((httpVersion) => {
+    const transport = createConnectTransport({ baseUrl: slow.url, httpVersion });
+    return createClient(AuthService, transport).login({ username });
+  });
+  for (const { user } of await Promise.all(answers)) expect(user?.username === username).toBe(true);
+});
+
 test("requests that are given up before they are complete are no calls", async () => {
   const session = await openSession();
   served.length = 0;

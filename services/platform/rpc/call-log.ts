@@ -40,7 +40,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
   });
   const durations = deps.metrics.histogram({
     name: "rpc_duration_seconds",
-    help: "From the headers to the end of unary RPCs.",
+    help: "From the complete request to the end of unary RPCs.",
     labels: ["method"],
   });
   const streams = deps.metrics.gauge({ name: "rpc_open_streams", help: "Streams being served.", labels: ["method"] });

@@ -13,7 +13,7 @@ export interface MethodPolicy {
   readonly isHighRate: boolean;
 }
 
-/** One RPC on its way, from the moment its headers are here until its line is logged. */
+/** One RPC on its way, from the moment its one message is here, or the headers of its stream, until its line is logged. */
 export class Call implements CallScope {
   readonly policy: MethodPolicy;
   readonly context: HandlerContext;

@@ -47,7 +47,7 @@ export interface PolicedService {
   readonly inFlight: InFlight;
   /** The handlers with the policy around them; they refuse contexts that `admit` has not seen. */
   readonly spec: ServiceImplSpec;
-  /** Identity and access, before the body is read. Throws what the transport sends, and has logged it. */
+  /** Identity and access, before the message is unpacked and parsed. Throws what the transport sends, and has logged it. */
   admit(context: HandlerContext): void | Promise<void>;
   /** Called by transports when a call is over: logs what they refused by themselves, of the request or of the response. */
   ended(call: Call, error: unknown): void;

@@ -13,7 +13,7 @@ export interface WireAnswer {
 /** How one kind of client writes a string for `TestProtocol`, and reads the answer. */
 export interface WireProtocol {
   readonly name: string;
-  readonly method: "Unary" | "ServerStream";
+  readonly method: "Unary" | "ServerStream" | "ClientStream" | "Bidi";
   readonly headers: Readonly<Record<string, string>>;
   readonly encode: (value: string) => Buffer;
   /** The string of a good answer; throws for any other. */
@@ -85,14 +85,13 @@ const connect: readonly WireProtocol[] = [
     encode: (value) => Buffer.from(JSON.stringify(value)),
     decode: (answer) => JSON.parse(onlyBody(answer).toString()),
   },
-  {
-    name: "Connect, a stream of answers",
-    method: "ServerStream",
-    headers: { "content-type": "application/connect+proto" },
-    encode: (value) => envelope(bytesOf(value)),
-    decode: (answer) => onlyMessage(answer, { flags: 2, text: /^\{\}$/ }),
-  },
 ];
+
+const connectStream = {
+  headers: { "content-type": "application/connect+proto" },
+  encode: (value: string) => envelope(bytesOf(value)),
+  decode: (answer: WireAnswer) => onlyMessage(answer, { flags: 2, text: /^\{\}$/ }),
+};
 
 const plainGrpc = { encode: (value: string) => envelope(bytesOf(value)) };
 const gzippedGrpc = { encode: (value: string) => envelope(gzipSync(bytesOf(value)), 1) };
@@ -116,6 +115,20 @@ const web = {
 /** Those that need no trailers, and are spoken over HTTP/1.1 too. */
 export const webProtocols: readonly WireProtocol[] = [
   ...connect,
+  { ...connectStream, name: "Connect, a stream of answers", method: "ServerStream" },
   { ...web, name: "gRPC-Web", method: "Unary" },
   { ...web, name: "gRPC-Web, a stream of answers", method: "ServerStream" },
 ];
+
+const requestStream: WireProtocol = { ...connectStream, name: "Connect, a stream of requests", method: "ClientStream" };
+
+/** Where the request is a stream, of which the client sends one message. */
+export const requestStreams = {
+  web: [requestStream],
+  http2: [requestStream, { ...connectStream, name: "Connect, streams both ways", method: "Bidi" }],
+  grpc: [
+    { ...plainGrpc, ...trailed, name: "gRPC, a stream of requests", method: "ClientStream", headers: grpcHeaders },
+    { ...gzippedGrpc, ...trailed, name: "gRPC, gzip, streams both ways", method: "Bidi", headers: gzipHeaders },
+    { ...plainGrpc, ...trailed, name: "gRPC, streams both ways", method: "Bidi", headers: grpcHeaders },
+  ],
+} satisfies Record<string, readonly WireProtocol[]>;
