@@ -31,3 +31,22 @@ export async function oneByOne<T>(
   }
   return succeeded;
 }
+
+/**
+ * Works on all items together, in one transaction; where that fails, on each by itself as `oneByOne` does, so that the
+ * one that fails every time costs the others nothing but a second try.
+ */
+export async function togetherOrOneByOne<T>(
+  deps: { readonly log: Logger },
+  items: readonly T[],
+  work: (items: readonly T[]) => Promise<unknown>,
+  nameOf: (item: T) => string,
+): Promise<void> {
+  if (items.length === 0) return;
+  try {
+    await work(items);
+  } catch (error) {
+    if (isDatabaseDown(error)) throw error;
+    await oneByOne(deps, items, (item) => work([item]), { nameOf });
+  }
+}

@@ -14,7 +14,7 @@ export interface PlaceRequest {
   readonly holders: readonly bigint[];
   /** Of nodes that may not get it: deletions that they have not confirmed, nodes that failed the client. */
   readonly barred: readonly bigint[];
-  /** Whether the chunk can do without where there are too few nodes: it has replicas already. */
+  /** Whether the chunk can do with as many as there are, or none, where there are too few nodes: it has replicas already. */
   readonly isOptional: boolean;
 }
 
@@ -72,12 +72,22 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
         drawn = drawNodes(current, toDrawRequest(current.roster, request, takenBy), random);
       }
       if (drawn === undefined && !request.isOptional) return undefined;
+      drawn ??= drawFewer(current, toDrawRequest(current.roster, request, takenBy));
       const chosen = (drawn?.chosen ?? []).flatMap((position) => current.roster.nodes[position]?.rowId ?? []);
       for (const rowId of chosen) given.set(Number(rowId), (given.get(Number(rowId)) ?? 0) + sizeBytes);
       for (const rule of drawn?.relaxed ?? []) relaxed.add(rule);
       nodes.set(request.chunkHash, chosen);
     }
     return { nodes, relaxed };
+  }
+
+  /** One of two missing replicas is better than none: the last one that there is may go meanwhile. */
+  function drawFewer(from: Pools, request: DrawRequest) {
+    for (let count = request.count - 1; count > 0; count -= 1) {
+      const drawn = drawNodes(from, { ...request, count }, random);
+      if (drawn !== undefined) return drawn;
+    }
+    return undefined;
   }
 
   return {

@@ -1,3 +1,4 @@
+import { oneByOne, togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
 import { moveOff } from "./move-off.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { readConfirmedOfNode, readPauses } from "./repairs.store.ts";
@@ -41,17 +42,22 @@ export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: D
   }
   const due = [...walk].filter(([, pass]) => pass.restUntilMs <= nowMs);
   const longestWaiting = due.sort(([, a], [, b]) => a.visitedAtMs - b.visitedAtMs).slice(0, PAGES_PER_ROUND);
-  for (const [rowId, pass] of longestWaiting) {
+  const visit = async ([rowId, pass]: [bigint, Pass]) => {
     pass.visitedAtMs = nowMs;
     const hashes = await readConfirmedOfNode(deps.pool, rowId, PAGE, pass.after);
-    const moved = await moveOff(deps, hashes);
+    pass.after = hashes.at(-1) ?? "";
+    let moved = 0;
+    const takeOff = async (some: readonly string[]) => {
+      moved += await moveOff(deps, some);
+    };
+    await togetherOrOneByOne(deps, hashes, takeOff, (chunkHash) => chunkHash);
     const copied = await copyFrom(deps, hashes, budget);
     pass.hasMoved ||= moved + copied > 0;
-    pass.after = hashes.at(-1) ?? "";
-    if (hashes.length === PAGE) continue;
+    if (hashes.length === PAGE) return;
     const restMs = pass.hasMoved ? 0 : REST_MS;
     walk.set(rowId, { after: "", hasMoved: false, restUntilMs: nowMs + restMs, visitedAtMs: nowMs });
-  }
+  };
+  await oneByOne(deps, longestWaiting, visit, { nameOf: ([rowId]) => String(rowId) });
 }
 
 async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: DrainBudget): Promise<number> {
@@ -64,9 +70,6 @@ async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: Dra
   const some = hashes.filter((chunkHash) => !isPaused(chunkHash)).slice(0, Math.max(0, budget.room));
   const perNode = Math.ceil(deps.config.REPAIR_NODE_BUDGET / 2);
   const { started } = await startRepairs(deps, some, budget.perNode, perNode);
-  for (const { nodeRowId } of started) {
-    budget.perNode.set(nodeRowId, (budget.perNode.get(nodeRowId) ?? 0) + 1);
-  }
   budget.room -= started.length;
   return started.length;
 }

@@ -5,6 +5,7 @@ import { lockChunks } from "../chunks/chunks.store.ts";
 import { insertDeletions } from "../chunks/deletions.store.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
 import { changeHoldings, collectHoldingChanges } from "../chunks/holdings.store.ts";
+import { togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
 import { deleteReplicas, type Pair, readPairs } from "../chunks/replicas.store.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { deletePauses, deleteRepairs, type OpenRepair } from "./repairs.store.ts";
@@ -28,18 +29,23 @@ export function sortOutRepairs(deps: Pick<RepairDeps, "clock" | "view">, repairs
 
 /** Clears away what has ended: what was not fetched is taken back, and the node deletes it if it comes after all. */
 export async function endRepairs(deps: RepairDeps, { done, failed }: EndedRepairs): Promise<void> {
-  if (done.length + failed.length === 0) return;
   const now = deps.clock.now();
+  const nameOf = ({ chunkHash, nodeRowId }: OpenRepair) => `${chunkHash} on ${nodeRowId}`;
+  const endFailed = (some: readonly OpenRepair[]) =>
+    transact(deps, async (tx) => {
+      await takeBack(tx, some, now);
+      await deleteRepairs(tx, some);
+    });
+  await togetherOrOneByOne(deps, failed, endFailed, nameOf);
+  if (done.length === 0) return;
   await transact(deps, async (tx) => {
-    await takeBack(tx, failed, now);
-    await deleteRepairs(tx, [...done, ...failed]);
+    await deleteRepairs(tx, done);
     const repaired = done.filter((repair) => repair.state === "confirmed").map((repair) => repair.chunkHash);
     await deletePauses(tx, repaired, now.subtract({ hours: 24 }));
   });
 }
 
 async function takeBack(tx: Transaction, failed: readonly OpenRepair[], now: Temporal.Instant): Promise<void> {
-  if (failed.length === 0) return;
   const locked = await lockChunks(tx, sortedHashes(failed.map((repair) => repair.chunkHash)));
   const sizes = new Map(locked.map((chunk) => [chunk.chunkHash, chunk.sizeBytes]));
   const known = await readPairs(tx, failed);

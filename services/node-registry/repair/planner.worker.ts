@@ -1,7 +1,8 @@
 import { runAsLeader } from "#platform/leadership/leadership.ts";
-import { listUnderReplicated, type UrgencyCursor } from "../chunks/under-replicated.store.ts";
+import { togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
+import { listUnderReplicated, type UnderReplicatedRow, type UrgencyCursor } from "../chunks/under-replicated.store.ts";
 import { countBeingSent } from "./being-sent.worker.ts";
-import { recordDepartures } from "./departures.worker.ts";
+import { type DepartureWalk, recordDepartures } from "./departures.worker.ts";
 import { type DrainWalk, emptyDraining } from "./drains.worker.ts";
 import { endRepairs, sortOutRepairs } from "./end-repairs.worker.ts";
 import { moveOff } from "./move-off.worker.ts";
@@ -14,22 +15,39 @@ const ROUND_MS = 1_000;
 const PAGE = 1_000;
 const PAGES_PER_ROUND = 5;
 const CHUNKS_PER_TRANSACTION = 100;
-// The walk through the list begins anew after so many rounds, so that what became urgent meanwhile does not wait.
-const ROUNDS_PER_WALK = 10;
+// Every so many rounds the list is looked at from its top, so that what became urgent meanwhile does not wait for the walk.
+const ROUNDS_PER_TOP = 10;
+// Chunks without a live replica head the list, cannot be copied from anywhere, and may be any number: behind them.
+const TOP: UrgencyCursor = {
+  liveReplicas: 1,
+  wantedReplicas: 32_767,
+  since: Temporal.Instant.fromEpochMilliseconds(0),
+  chunkHash: "",
+};
 
 // Looking for departed nodes goes through all of them (100,000: some tens of milliseconds).
 const DEPARTURES_MS = 10_000;
 
-/** Where the walks through the under-replicated chunks and the draining nodes are, and when to look for departed ones. */
+/**
+ * Where the walks through the under-replicated chunks and the draining nodes are, and when to look for departed ones. The
+ * walk goes through the whole list, however much of it cannot be helped at the moment.
+ */
 export interface Walk {
   after: UrgencyCursor | undefined;
   rounds: number;
   departuresAtMs: number;
+  readonly departures: DepartureWalk;
   readonly drains: DrainWalk;
 }
 
 export function newWalk(): Walk {
-  return { after: undefined, rounds: 0, departuresAtMs: Number.NEGATIVE_INFINITY, drains: new Map() };
+  return {
+    after: undefined,
+    rounds: 0,
+    departuresAtMs: Number.NEGATIVE_INFINITY,
+    departures: { after: new Map(), held: 0 },
+    drains: new Map(),
+  };
 }
 
 /**
@@ -60,7 +78,7 @@ export async function runPlanner(deps: RepairDeps, signal: AbortSignal): Promise
 /** One round; true while replicas of departed nodes are still to be counted. */
 export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
   const nowMs = deps.clock.monotonicMs();
-  const isMore = nowMs >= walk.departuresAtMs && (await recordDepartures(deps));
+  const isMore = nowMs >= walk.departuresAtMs && (await recordDepartures(deps, walk.departures));
   if (!isMore && nowMs >= walk.departuresAtMs) {
     walk.departuresAtMs = nowMs + Math.min(DEPARTURES_MS, deps.config.REPAIR_OFFLINE_AFTER / 10);
   }
@@ -75,9 +93,11 @@ export async function planOnce(deps: RepairDeps, walk: Walk): Promise<boolean> {
       isRefused,
     );
   }
-  await moveOff(
+  await togetherOrOneByOne(
     deps,
     ended.done.map((repair) => repair.chunkHash),
+    (hashes) => moveOff(deps, hashes),
+    (chunkHash) => chunkHash,
   );
   const isEnded = new Set([...ended.done, ...ended.failed]);
   const open = repairs.filter((repair) => !isEnded.has(repair));
@@ -97,42 +117,39 @@ async function startUrgent(
 ): Promise<number> {
   let room = deps.config.REPAIR_MAX_OPEN - open.length;
   walk.rounds += 1;
-  if (walk.rounds > ROUNDS_PER_WALK) Object.assign(walk, { after: undefined, rounds: 1 });
+  const isFromTop = walk.rounds % ROUNDS_PER_TOP === 0;
+  let after = isFromTop ? undefined : walk.after;
   for (let page = 0; page < PAGES_PER_ROUND && room > 0; page += 1) {
-    const { hashes, isLast } = await nextNeedy(deps, walk, open);
-    for (let start = 0; start < hashes.length && room > 0; start += CHUNKS_PER_TRANSACTION) {
-      const some = hashes.slice(start, start + Math.min(room, CHUNKS_PER_TRANSACTION));
-      const { started, stuck } = await startRepairs(deps, some, perNode);
-      for (const { nodeRowId } of started) perNode.set(nodeRowId, (perNode.get(nodeRowId) ?? 0) + 1);
+    const { needy, next } = await nextNeedy(deps, after ?? TOP, open);
+    let position = 0;
+    while (position < needy.length && room > 0) {
+      const some = needy.slice(position, position + Math.min(room, CHUNKS_PER_TRANSACTION));
+      const hashes = some.map((row) => row.chunk_hash);
+      const { started, stuck } = await startRepairs(deps, hashes, perNode);
       room -= started.length;
+      position += some.length;
       await pause(deps, stuck);
     }
-    if (isLast) break;
+    const last = needy[position - 1];
+    after = position < needy.length && last !== undefined ? cursorOf(last) : next;
+    if (after === undefined) break;
   }
+  if (!isFromTop) walk.after = after;
   return room;
 }
 
 /**
  * The next page of the list, without what is paused, being repaired or being sent already: under load most of the list are
- * chunks that reached their quorum a moment ago, whose locks belong to the reports that are still to come.
+ * chunks that reached their quorum a moment ago, whose locks belong to the reports that are still to come. `next` is
+ * undefined behind the last one.
  */
 async function nextNeedy(
   deps: RepairDeps,
-  walk: Walk,
+  after: UrgencyCursor,
   open: readonly OpenRepair[],
-): Promise<{ hashes: string[]; isLast: boolean }> {
-  const rows = await listUnderReplicated(deps.pool, walk.after, PAGE);
+): Promise<{ needy: UnderReplicatedRow[]; next: UrgencyCursor | undefined }> {
+  const rows = await listUnderReplicated(deps.pool, after, PAGE);
   const last = rows.at(-1);
-  const isLast = rows.length < PAGE;
-  walk.after =
-    isLast || last === undefined
-      ? undefined
-      : {
-          liveReplicas: last.live_replicas,
-          wantedReplicas: last.wanted_replicas,
-          since: last.since,
-          chunkHash: last.chunk_hash,
-        };
   const fetching = Map.groupBy(open, (repair) => repair.chunkHash);
   const beingSent = await countBeingSent(
     deps,
@@ -156,7 +173,19 @@ async function nextNeedy(
     const until = pauses.get(chunkHash)?.until;
     return until !== undefined && Temporal.Instant.compare(until, now) > 0;
   };
-  return { hashes: hashes.filter((chunkHash) => !isPaused(chunkHash)), isLast };
+  return {
+    needy: needy.filter((row) => !isPaused(row.chunk_hash)),
+    next: rows.length < PAGE || last === undefined ? undefined : cursorOf(last),
+  };
+}
+
+function cursorOf(row: UnderReplicatedRow): UrgencyCursor {
+  return {
+    liveReplicas: row.live_replicas,
+    wantedReplicas: row.wanted_replicas,
+    since: row.since,
+    chunkHash: row.chunk_hash,
+  };
 }
 
 /** The first time that a node has no source, another one is tried at once: it may reach what the first could not. */

@@ -15,6 +15,7 @@ import {
 import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
+import type { Silence } from "./together.ts";
 
 export interface Repair extends Pair {
   readonly commandId: string;
@@ -195,15 +196,20 @@ const zGone = z.strictObject({
   node_id: zInt8,
   node_hash: zHash,
   state: z.enum(["in_service", "draining", "maintenance", "disqualified", "deregistered"]),
+  liveness_since: zInstant,
 });
 
+export interface Departed {
+  readonly nodeRowId: bigint;
+  readonly nodeId: string;
+  readonly state: string;
+  readonly livenessSinceMs: number;
+}
+
 /** Nodes whose replicas are to count as lost and do not yet: shut out, gone, or offline for so long. */
-export async function findDeparted(
-  db: Connection,
-  offlineMs: number,
-): Promise<readonly { readonly nodeRowId: bigint; readonly nodeId: string; readonly state: string }[]> {
+export async function findDeparted(db: Connection, offlineMs: number): Promise<readonly Departed[]> {
   const rows = await db.any(sql.type(zGone)`
-    select n.id as node_id, encode(n.node_id, 'hex') as node_hash, n.state
+    select n.id as node_id, encode(n.node_id, 'hex') as node_hash, n.state, l.liveness_since
     from node_registry.node_holdings h
     join node_registry.storage_nodes n on n.id = h.node_id
     join node_registry.node_leases l on l.node_row_id = n.id
@@ -212,5 +218,25 @@ export async function findDeparted(
       or (n.state in ('in_service', 'draining') and l.liveness = 'offline'
         and l.liveness_since < node_registry.lease_clock() - ${offlineMs} * interval '1 millisecond'))
     order by n.id`);
-  return rows.map((row) => ({ nodeRowId: row.node_id, nodeId: row.node_hash, state: row.state }));
+  return rows.map((row) => ({
+    nodeRowId: row.node_id,
+    nodeId: row.node_hash,
+    state: row.state,
+    livenessSinceMs: row.liveness_since.epochMilliseconds,
+  }));
+}
+
+const zSilence = z.strictObject({ heard: z.int(), silent_since_ms: z.array(zInt8) });
+
+/** Of the nodes that are to serve. One pass over all of them: only for the moment when one is to be counted out. */
+export async function readSilence(db: Connection): Promise<Silence> {
+  const row = await db.one(sql.type(zSilence)`
+    select count(*) filter (where l.liveness in ('online', 'suspect'))::integer as heard,
+      coalesce(
+        array_agg(floor(extract(epoch from l.liveness_since) * 1000)::bigint order by l.liveness_since)
+          filter (where l.liveness = 'offline'), '{}') as silent_since_ms
+    from node_registry.storage_nodes n
+    join node_registry.node_leases l on l.node_row_id = n.id
+    where n.state in ('in_service', 'draining')`);
+  return { heard: row.heard, silentSinceMs: row.silent_since_ms.map(Number) };
 }

@@ -6,8 +6,11 @@ import { type Chunk, lockChunks } from "../chunks/chunks.store.ts";
 import { readPendingDeletions } from "../chunks/deletions.store.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
-import { insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
+import { togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
+import { deleteReplicas, insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
+import { pairKey } from "../chunks/report-outcomes.ts";
 import type { PlaceRequest } from "../placement/placer.ts";
+import { findChallenged } from "../proofs/challenges.store.ts";
 import { countBeingSent } from "./being-sent.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
 import { insertRepairs, type Repair } from "./repairs.store.ts";
@@ -28,15 +31,34 @@ interface Plan {
 /**
  * Chooses nodes for what is missing of these chunks and assigns it to them, in one transaction and under the chunks'
  * locks: whatever was planned before, only what is still missing now is assigned. `fetching` counts what nodes have
- * under way: each gets up to `budget`. What draining nodes have does not count, since they are to leave.
+ * under way, and is kept so: each gets up to `budget`. What draining nodes have does not count, since they are to leave.
+ * A chunk that fails every time counts as stuck, and costs the others nothing but a second try.
  */
 export async function startRepairs(
   deps: RepairDeps,
   hashes: readonly string[],
-  fetching: ReadonlyMap<bigint, number>,
+  fetching: Map<bigint, number>,
   budget = deps.config.REPAIR_NODE_BUDGET,
 ): Promise<Started> {
-  if (hashes.length === 0) return { started: [], stuck: [] };
+  const started: Repair[] = [];
+  const stuck = new Set(hashes);
+  const start = async (some: readonly string[]) => {
+    const made = await startTogether(deps, some, fetching, budget);
+    for (const { nodeRowId } of made.started) fetching.set(nodeRowId, (fetching.get(nodeRowId) ?? 0) + 1);
+    started.push(...made.started);
+    const isStuck = new Set(made.stuck);
+    for (const chunkHash of some) if (!isStuck.has(chunkHash)) stuck.delete(chunkHash);
+  };
+  await togetherOrOneByOne(deps, hashes, start, (chunkHash) => chunkHash);
+  return { started, stuck: [...stuck] };
+}
+
+async function startTogether(
+  deps: RepairDeps,
+  hashes: readonly string[],
+  fetching: ReadonlyMap<bigint, number>,
+  budget: number,
+): Promise<Started> {
   const busyNodes = [...fetching].filter(([, count]) => count >= budget).map(([nodeRowId]) => nodeRowId);
   const result = await transact(deps, async (tx) => {
     const locked = await lockChunks(tx, sortedHashes(hashes));
@@ -44,7 +66,7 @@ export async function startRepairs(
     const placement = deps.placer.place(plans.map((plan) => plan.request));
     const chosen = plans.map((plan) => ({ plan, nodes: placement?.nodes.get(plan.chunk.chunkHash) ?? [] }));
     const taken = new Map(fetching);
-    const started = chosen.flatMap(({ plan, nodes }) =>
+    const fitting = chosen.flatMap(({ plan, nodes }) =>
       nodes.flatMap((nodeRowId) => {
         const count = taken.get(nodeRowId) ?? 0;
         taken.set(nodeRowId, count + 1);
@@ -52,6 +74,7 @@ export async function startRepairs(
         return count < budget ? [toRepair(deps, plan.chunk, nodeRowId)] : [];
       }),
     );
+    const started = await withoutAsked(tx, fitting);
     const blocks = new Map(plans.map((plan) => [plan.chunk.chunkHash, plan.blockIndex]));
     await assign(deps, tx, started, blocks);
     const without = chosen.filter(({ nodes }) => nodes.length === 0).map(({ plan }) => plan);
@@ -59,6 +82,17 @@ export async function startRepairs(
   });
   for (const { nodeRowId, sizeBytes } of result.started) deps.placer.assigned(nodeRowId, Number(sizeBytes));
   return result;
+}
+
+/**
+ * Not to a node that was asked to prove this very chunk and then said that it has lost it: its challenge must find the
+ * replica gone, or the word would have saved the node from what it is to cost. A later round may choose it.
+ */
+async function withoutAsked(tx: Transaction, repairs: readonly Repair[]): Promise<Repair[]> {
+  if (repairs.length === 0) return [];
+  const asked = await findChallenged(tx, repairs);
+  const isAsked = new Set(asked.map(({ nodeRowId, chunkHash }) => pairKey(nodeRowId, chunkHash)));
+  return repairs.filter(({ nodeRowId, chunkHash }) => !isAsked.has(pairKey(nodeRowId, chunkHash)));
 }
 
 /** Those that no node could take even if none were busy: the others only wait for their turn. */
@@ -106,7 +140,8 @@ async function planRepairs(
         chunkHash: chunk.chunkHash,
         sizeBytes: chunk.sizeBytes,
         count,
-        holders: known.map((replica) => replica.nodeRowId),
+        // One that was lost with its node, and is not back with it, is like any other node that does not have it.
+        holders: known.filter(({ state }) => state !== "lost").map((replica) => replica.nodeRowId),
         barred: [...barred, ...busyNodes],
         isOptional: true,
       },
@@ -137,6 +172,8 @@ async function assign(
   blocks: ReadonlyMap<string, number>,
 ): Promise<void> {
   const now = deps.clock.now();
+  // Only rows of replicas that were lost with these nodes: what is assigned or confirmed is no target.
+  await deleteReplicas(tx, repairs);
   await insertReplicas(
     tx,
     repairs.map((repair) => ({ ...repair, blockIndex: blocks.get(repair.chunkHash) ?? 0 })),
