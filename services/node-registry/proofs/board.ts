@@ -16,9 +16,11 @@ export interface Board {
   find(commandId: string): Challenge | undefined;
   add(challenges: readonly Challenge[]): void;
   remove(commandId: string): void;
+  /** An answer to it could not be recorded, for a reason of its own: its node gets the whole window anew. */
+  startAnew(commandId: string): void;
   /** Challenges whose node has had its whole window and goes on beating. */
   overdue(): readonly Challenge[];
-  /** Nodes whose open challenges have not been read yet, or not since they were silent. */
+  /** Nodes whose open challenges have not been read yet, or not since they were silent, or not for long. */
   unread(limit: number): readonly bigint[];
   /** All that is open of these nodes; what this process has witnessed of it before still counts. */
   read(nodeRowIds: readonly bigint[], open: readonly Challenge[]): void;
@@ -28,7 +30,8 @@ export interface Board {
   lookAgain(nodeRowId: bigint, atMs: number): void;
   /**
    * Forgets nodes that have not been heard from for this long. Those that owe an answer are remembered for longer: or they
-   * could go away, or to another process, before each window is over, and never miss anything.
+   * could go away, or to another process, before each window is over, and never miss anything. Has the others read again
+   * from time to time.
    */
   forgetSilent(ms: number): void;
   openCount(): number;
@@ -54,11 +57,15 @@ interface NodeEntry {
   heardAtMs: number;
   isSilent: boolean;
   isRead: boolean;
+  readAtMs: number;
   lookAtMs: number;
 }
 
 // After it a silent node's replicas are lost by its absence.
 const DEBTORS_REMEMBERED_MS = 3_600_000;
+
+// A process that a node has just left may still ask it for something: the one that hears it would never know.
+const READ_AGAIN_MS = 300_000;
 
 const NO_COMMANDS: readonly NodeCommand[] = [];
 
@@ -80,7 +87,8 @@ export function createBoard(deps: {
       known.isSilent = false;
       return known;
     }
-    const entry = { nodeRowId, open: new Map(), heardAtMs: nowMs, isSilent: false, isRead: false, lookAtMs: nowMs };
+    const times = { heardAtMs: nowMs, readAtMs: nowMs, lookAtMs: nowMs };
+    const entry = { nodeRowId, open: new Map(), ...times, isSilent: false, isRead: false };
     nodes.set(nodeRowId, entry);
     unread.add(nodeRowId);
     return entry;
@@ -125,6 +133,10 @@ export function createBoard(deps: {
     find: (commandId) => byCommand.get(commandId)?.open.challenge,
     add,
     remove,
+    startAnew: (commandId) => {
+      const open = byCommand.get(commandId)?.open;
+      if (open !== undefined) open.waiting = notCarried;
+    },
     overdue: () => {
       const since = reception.sinceMs();
       return [...byCommand.values()]
@@ -133,6 +145,7 @@ export function createBoard(deps: {
     },
     unread: (limit) => [...unread].slice(0, limit),
     read: (nodeRowIds, open) => {
+      const nowMs = clock.monotonicMs();
       const isOpen = new Set(open.map(({ commandId }) => commandId));
       for (const nodeRowId of nodeRowIds) {
         unread.delete(nodeRowId);
@@ -140,6 +153,7 @@ export function createBoard(deps: {
         if (entry === undefined) continue;
         for (const commandId of [...entry.open.keys()]) if (!isOpen.has(commandId)) remove(commandId);
         entry.isRead = true;
+        entry.readAtMs = nowMs;
       }
       add(open);
     },
@@ -166,7 +180,10 @@ export function createBoard(deps: {
       const nowMs = clock.monotonicMs();
       for (const entry of [...nodes.values()]) {
         const silentMs = nowMs - entry.heardAtMs;
-        if (silentMs <= ms) continue;
+        if (silentMs <= ms) {
+          if (nowMs - entry.readAtMs > READ_AGAIN_MS) unread.add(entry.nodeRowId);
+          continue;
+        }
         if (entry.open.size === 0 || silentMs > DEBTORS_REMEMBERED_MS) {
           forget(entry);
           continue;

@@ -60,7 +60,7 @@ export interface ClaimedReplica extends Pair {
   readonly sizeBytes: number;
   /** Undefined also where the root is known to be false. */
   readonly proofRoot: string | undefined;
-  /** How the challenge before this one failed. */
+  /** How the challenge before this one failed; what the node has stored anew since then begins without a miss. */
   readonly strike: "invalid" | "timed_out" | undefined;
 }
 
@@ -87,7 +87,8 @@ export async function claimDue(
     ) as c
     left join node_registry.doubted_proof_roots d on d.chunk_hash = c.chunk_hash and d.generation = c.generation
     left join node_registry.proof_strikes k
-      on k.chunk_hash = s.chunk_hash and k.node_id = s.node_id and k.generation = c.generation`);
+      on k.chunk_hash = s.chunk_hash and k.node_id = s.node_id and k.generation = c.generation
+        and k.struck_at >= s.stored_at`);
   return rows.map((row) => ({
     nodeRowId: row.node_id,
     chunkHash: row.chunk_hash,

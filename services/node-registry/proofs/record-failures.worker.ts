@@ -2,8 +2,7 @@ import { ReplicaLossCause } from "#gen/decentrastore/node_registry/v1/chunk_pb.t
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import { lockChunks } from "../chunks/chunks.store.ts";
-import { sortedHashes } from "../chunks/hashes.ts";
+import type { Chunk } from "../chunks/chunks.store.ts";
 import { recordLossesOf } from "../chunks/record-losses.worker.ts";
 import { type Pair, readPairs } from "../chunks/replicas.store.ts";
 import { pairKey } from "../chunks/report-outcomes.ts";
@@ -35,15 +34,15 @@ interface RecordDeps {
 /**
  * Failures that count: the replicas are lost, the reputation falls, node.proof_failed and chunk.lost tell of it. A chunk
  * that was released or placed anew meanwhile proves nothing against the node; one that the node has reported lost while
- * it was asked for counts as its own word. Answers what really counted. Locks chunks first.
+ * it was asked for counts as its own word. Answers what really counted. The chunks must be locked.
  */
 export async function recordFailures(
   deps: RecordDeps,
   tx: Transaction,
   failures: readonly FinalFailure[],
+  locked: readonly Chunk[],
 ): Promise<readonly FinalFailure[]> {
   if (failures.length === 0) return [];
-  const locked = await lockChunks(tx, sortedHashes(failures.map(({ challenge }) => challenge.chunkHash)));
   const chunks = new Map(locked.map((chunk) => [chunk.chunkHash, chunk]));
   const current = failures.filter(({ challenge }) => {
     const chunk = chunks.get(challenge.chunkHash);

@@ -1,6 +1,8 @@
 import type { Outbox } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
+import { lockChunks } from "../chunks/chunks.store.ts";
+import { sortedHashes } from "../chunks/hashes.ts";
 import { type Pair, readPairs } from "../chunks/replicas.store.ts";
 import { pairKey } from "../chunks/report-outcomes.ts";
 import type { NodeTable } from "../directory/node-table.ts";
@@ -100,15 +102,14 @@ async function settle(deps: OutcomeDeps, tx: Transaction, all: readonly Ended[])
   const ended = await withGone(tx, all);
   const consequences = await consequencesOf(tx, ended);
   const of = (kind: Consequence["kind"]) => ended.filter((_, index) => consequences[index]?.kind === kind);
-  // Losses first: they lock chunks, which come before replicas.
-  const failures = await recordFailures(
-    deps,
-    tx,
-    ended.flatMap(({ challenge, isGone }, index) => {
-      const consequence = consequences[index];
-      return consequence?.kind === "lost" ? [{ challenge, isGone, failure: consequence.failure }] : [];
-    }),
-  );
+  const lost = ended.flatMap(({ challenge, isGone }, index) => {
+    const consequence = consequences[index];
+    return consequence?.kind === "lost" ? [{ challenge, isGone, failure: consequence.failure }] : [];
+  });
+  // In the order of everybody: chunks, then all replicas, then what losses change besides. A release waits for the holdings
+  // of a node with replicas of it in its hands.
+  const hashes = sortedHashes(lost.map(({ challenge }) => challenge.chunkHash));
+  const locked = hashes.length === 0 ? [] : await lockChunks(tx, hashes);
   const verified = await verify(deps, tx, of("verified"));
   const again = await askAgain(deps, tx, of("ask_again"));
   const undecided = of("undecided");
@@ -117,6 +118,7 @@ async function settle(deps: OutcomeDeps, tx: Transaction, all: readonly Ended[])
     undecided.map(({ challenge }) => regularly(deps, challenge)),
     deps.clock.now(),
   );
+  const failures = await recordFailures(deps, tx, lost, locked);
   await clearStrikes(
     tx,
     [...of("verified"), ...of("lost"), ...undecided].map(({ challenge }) => challenge).filter(({ isRetry }) => isRetry),

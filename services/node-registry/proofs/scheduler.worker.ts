@@ -1,5 +1,6 @@
 import { randomBytes, randomInt } from "node:crypto";
 import { transact } from "#platform/outbox/outbox.ts";
+import { isDatabaseDown } from "#platform/postgres/errors.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 import { type Challenge, leafToAsk, MAX_WHOLE_CHUNK_BYTES } from "./challenge.ts";
@@ -15,6 +16,7 @@ import {
   reschedule,
 } from "./due.store.ts";
 import type { ProofDeps } from "./proof-deps.ts";
+import type { Decision } from "./record-outcomes.worker.ts";
 import { type Budget, createBudget } from "./schedule.ts";
 
 export const TICK_MS = 250;
@@ -23,6 +25,7 @@ const NODES_PER_LOOK = 100;
 const UNREAD_PER_TICK = 2_000;
 const STALE_EVERY_TICKS = 20;
 const STALE_PER_ROUND = 500;
+const OVERDUE_PER_TICK = 5_000;
 // A node without anything due is looked at again then at the latest: it may have been given something to prove soon.
 const LOOK_AGAIN_MS = 60_000;
 
@@ -50,8 +53,9 @@ export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStal
   // With everything asked for there is nothing to query, and an outage would go unnoticed while windows run.
   if (deps.board.openCount() > 0) await assertReachable(deps.pool);
   await readUnread(deps);
-  const overdue = deps.board.overdue();
-  await deps.settle(
+  const overdue = deps.board.overdue().slice(0, OVERDUE_PER_TICK);
+  await settleEach(
+    deps,
     overdue.map((challenge) => ({ ...idsOf(challenge), verdict: { challenge, outcome: { kind: "timed_out" } } })),
   );
   if (looksForStale) {
@@ -70,9 +74,21 @@ async function readUnread(deps: ProofDeps): Promise<void> {
 
 async function withdrawStale(deps: ProofDeps): Promise<void> {
   const stale = await findStaleChallenges(deps.pool, STALE_PER_ROUND);
-  await deps.settle(
+  await settleEach(
+    deps,
     stale.map((challenge) => ({ ...idsOf(challenge), verdict: { challenge, outcome: { kind: "gone" } } })),
   );
+}
+
+/** Each as a caller of its own, which still share transactions: one that fails every time costs the others nothing. */
+async function settleEach(deps: ProofDeps, decisions: readonly Decision[]): Promise<void> {
+  const results = await Promise.allSettled(decisions.map((decision) => deps.settle([decision])));
+  for (const [index, result] of results.entries()) {
+    if (result.status === "fulfilled") continue;
+    if (isDatabaseDown(result.reason)) throw result.reason;
+    const { commandId } = decisions[index] ?? {};
+    deps.log.error({ err: result.reason, commandId }, "a challenge cannot be settled, the others go on");
+  }
 }
 
 function idsOf({ commandId, nodeRowId }: Challenge) {

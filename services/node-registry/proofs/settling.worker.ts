@@ -1,5 +1,5 @@
 import { transact } from "#platform/outbox/outbox.ts";
-import { isDatabaseDown } from "#platform/postgres/errors.ts";
+import { isDatabaseDown, isIntegrityViolation } from "#platform/postgres/errors.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { createGroupCommit } from "../chunks/group-commit.ts";
 import type { ProofDeps } from "./proof-deps.ts";
@@ -44,7 +44,9 @@ export function createSettling(
     try {
       return await commit(decisions);
     } catch (error) {
-      deps.reception.broken();
+      // What the database refuses it refuses every time: that must not keep the windows of all others from ending.
+      if (isIntegrityViolation(error)) for (const { commandId } of decisions) deps.board.startAnew(commandId);
+      else deps.reception.broken();
       throw error;
     }
   };

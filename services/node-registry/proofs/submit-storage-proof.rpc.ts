@@ -15,8 +15,10 @@ export function submitStorageProof(deps: ProofDeps): MethodImpl<typeof NodeServi
   return async (request, context) => {
     const node = await callingNode(deps, context);
     validate((check) => checkProof(check, request));
-    const verdict = await verdictOn(deps, node.rowId, request);
-    const [settlement] = await deps.settle([{ commandId: request.commandId, nodeRowId: node.rowId, verdict }]);
+    // A UUID may be written in capitals; the board and the verdicts know it by its usual form.
+    const commandId = request.commandId.toLowerCase();
+    const verdict = await verdictOn(deps, node.rowId, { ...request, commandId });
+    const [settlement] = await deps.settle([{ commandId, nodeRowId: node.rowId, verdict }]);
     if (settlement === "timed_out") {
       throw registryError(Code.FailedPrecondition, "COMMAND_EXPIRED", "the time to answer this command has passed");
     }

@@ -7,6 +7,7 @@ import { dropOldStrikes } from "./due.store.ts";
 import { takeOldVerdicts } from "./verdicts.store.ts";
 
 const PAGE = 10_000;
+const FIRST_ID = "00000000-0000-0000-0000-000000000000";
 // A strike outlives its replica's release; nothing waits so long for a retry.
 const STRIKE_LIFE = Temporal.Duration.from({ hours: 24 * 30 });
 
@@ -32,25 +33,28 @@ export async function runSuccessCounter(
     await deps.clock.sleep(deps.retentionMs / 5, signal);
     if (signal.aborted) return;
     try {
-      let logged = 0;
-      for (let taken = PAGE; taken === PAGE && !signal.aborted; ) {
-        const round = await countSuccesses(deps);
-        taken = round.taken;
-        logged += round.logged;
-      }
-      if (logged > 0) onLogged();
+      if ((await countSuccesses(deps, signal)) > 0) onLogged();
     } catch (error) {
       deps.log.warn({ err: error }, "successful proofs cannot be counted, trying again");
     }
   }
 }
 
-export async function countSuccesses(deps: SuccessCounterDeps): Promise<{ taken: number; logged: number }> {
+/** All that are old enough, a page after the other; answers how many nodes got an entry. */
+export async function countSuccesses(deps: SuccessCounterDeps, signal?: AbortSignal): Promise<number> {
   const now = deps.clock.now();
-  return transact(deps, async (tx) => {
-    const { taken, successes } = await takeOldVerdicts(tx, now.subtract({ milliseconds: deps.retentionMs }), PAGE);
-    const logged = await addSuccesses(tx, successes, now);
-    await dropOldStrikes(tx, now.subtract(STRIKE_LIFE));
-    return { taken, logged: logged.length };
-  });
+  const decidedBefore = now.subtract({ milliseconds: deps.retentionMs });
+  await deps.pool.transaction((tx) => dropOldStrikes(tx, now.subtract(STRIKE_LIFE)));
+  let logged = 0;
+  // What was answered late stays among those that are old enough, and must not end the search.
+  for (let from: string | undefined = FIRST_ID; from !== undefined && !signal?.aborted; ) {
+    const start: string = from;
+    const page = await transact(deps, async (tx) => {
+      const { successes, next } = await takeOldVerdicts(tx, decidedBefore, { from: start, limit: PAGE });
+      return { next, logged: (await addSuccesses(tx, successes, now)).length };
+    });
+    logged += page.logged;
+    from = page.next;
+  }
+  return logged;
 }

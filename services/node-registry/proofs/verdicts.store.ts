@@ -35,33 +35,41 @@ export async function readVerdicts(db: Connection, commandIds: readonly string[]
   return rows.map((row) => ({ commandId: row.command_id, nodeRowId: row.node_id, outcome: row.outcome }));
 }
 
-const zSuccesses = z.strictObject({ node_id: zInt8, rows: zInt8, successes: zInt8 });
+const zTaken = z.strictObject({ node_id: zInt8.nullable(), successes: zInt8, next: zUuid.nullable() });
 
 /**
- * Takes out verdicts that are old enough, at most `limit`, and answers the successes among them by node, to be counted
- * in the same transaction. Of processes that do this at the same time the second waits, and finds them gone.
+ * Takes out verdicts that are old enough, of the next `limit` from the given id on, and answers the successes among them
+ * by node, to be counted in the same transaction, and where to go on; undefined behind the last one that can be old
+ * enough. Of processes that do this at the same time the second waits, and finds them gone.
  */
 export async function takeOldVerdicts(
   tx: Transaction,
   decidedBefore: Temporal.Instant,
-  limit: number,
-): Promise<{ readonly taken: number; readonly successes: ReadonlyMap<bigint, number> }> {
-  const rows = await tx.any(sql.type(zSuccesses)`
+  { from, limit }: { readonly from: string; readonly limit: number },
+): Promise<{ readonly successes: ReadonlyMap<bigint, number>; readonly next: string | undefined }> {
+  const rows = await tx.any(sql.type(zTaken)`
     with beyond as materialized (
-      select command_id from node_registry.proof_verdicts order by command_id limit 1 offset ${limit}
+      select command_id from node_registry.proof_verdicts
+      where command_id >= ${from}::uuid and command_id < ${firstIdAfter(decidedBefore)}::uuid
+      order by command_id
+      limit 1 offset ${limit}
     ), taken as (
       delete from node_registry.proof_verdicts
-      where decided_at < ${instant(decidedBefore)}
+      where decided_at < ${instant(decidedBefore)} and command_id >= ${from}::uuid
         and command_id < least(${firstIdAfter(decidedBefore)}::uuid, (select command_id from beyond))
       returning node_id, outcome
     )
-    select node_id, count(*) as rows, count(*) filter (where outcome = 'proved') as successes
+    select node_id, count(*) as successes, null::uuid as next
     from taken
+    where outcome = 'proved'
     group by node_id
-    order by node_id`);
+    union all
+    select null, 0, command_id from beyond`);
   return {
-    taken: rows.reduce((sum, row) => sum + Number(row.rows), 0),
-    successes: new Map(rows.filter((row) => row.successes > 0n).map((row) => [row.node_id, Number(row.successes)])),
+    successes: new Map(
+      rows.flatMap((row) => (row.node_id === null ? [] : [[row.node_id, Number(row.successes)] as const])),
+    ),
+    next: rows.find((row) => row.next !== null)?.next ?? undefined,
   };
 }
 

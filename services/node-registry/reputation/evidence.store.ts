@@ -17,6 +17,9 @@ export interface NewEvidence {
   readonly reason?: string;
 }
 
+// What one entry can count; a node that proves a hundred replicas a second is there within a year.
+const MAX_COUNT = 2_147_483_647;
+
 const zNode = z.strictObject({ node_id: zInt8 });
 
 /**
@@ -35,11 +38,12 @@ export async function addEvidence(tx: Transaction, entries: readonly NewEvidence
     on conflict (node_id) do update set is_pending = true`);
   await tx.query(sql.type(zVoid)`
     with counted as (
-      update node_registry.node_reputations r set unlogged_successes = 0
+      update node_registry.node_reputations r
+      set unlogged_successes = r.unlogged_successes - least(r.unlogged_successes, ${MAX_COUNT})
       from node_registry.node_reputations before
       where r.node_id = any(${int8Array(nodes.map(([node]) => node))})
         and r.unlogged_successes > 0 and before.node_id = r.node_id
-      returning r.node_id, before.unlogged_successes as successes
+      returning r.node_id, least(before.unlogged_successes, ${MAX_COUNT})::integer as successes
     )
     insert into node_registry.reputation_evidence (node_id, kind, count, occurred_at)
     select counted.node_id, 'proof_succeeded', counted.successes, first.occurred_at
