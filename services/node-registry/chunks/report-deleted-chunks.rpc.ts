@@ -40,9 +40,10 @@ async function recordDeleted(
     .filter((chunkHash) => !confirmed.has(chunkHash))
     .map((chunkHash) => ({ chunkHash, nodeRowId: node.rowId, nodeId: node.nodeId }));
   const terms = { cause: ReplicaLossCause.REPORTED_BY_NODE, mayReturn: false };
+  // Replicas first, as everywhere: whoever records a proof of one may wait for the holdings with it in its hands.
+  const lost = await recordLossesOf(deps, tx, { losses, locked, ...terms });
   const changes = collectHoldingChanges();
   if (confirmed.size > 0) changes.of(node.rowId).pendingDeletions -= BigInt(confirmed.size);
   await changeHoldings(tx, changes, deps.clock.now());
-  const lost = await recordLossesOf(deps, tx, { losses, locked, ...terms });
   await deps.onLossReported?.(tx, lost);
 }
