@@ -10,8 +10,8 @@ import type { ProofRooms } from "./proof-rooms.ts";
 import { countOpenChallenges } from "./proofs/challenges.store.ts";
 import { readChunkStats, readHoldings } from "./repair/figures.store.ts";
 import type { RepairRooms } from "./repair-rooms.ts";
-import { readEvidenceAfter } from "./reputation/evidence.store.ts";
-import { toProtoReputation } from "./reputation/reputation-message.ts";
+import { evidenceAfter } from "./reputation/evidence.store.ts";
+import { createArithmetic, toProtoReputation } from "./reputation/reputation-message.ts";
 import { findStanding } from "./reputation/standings.store.ts";
 
 /**
@@ -71,10 +71,11 @@ async function explainReputation(
   node: NodeRecord,
 ): Promise<Pick<NodeExplanation, "openChallenges" | "reputation">> {
   const stored = await findStanding(deps.pool, node.rowId);
-  const log = (await readEvidenceAfter(deps.pool, new Map([[node.rowId, 0n]]))).get(node.rowId) ?? [];
+  const arithmetic = createArithmetic(rules.formula);
+  for await (const page of evidenceAfter(deps.pool, new Map([[node.rowId, 0n]]))) arithmetic.add(page);
   const current = stored ?? { standing: rules.formula.start, unloggedSuccesses: 0, belowSince: undefined };
   return {
     openChallenges: await countOpenChallenges(deps.pool, node.rowId),
-    reputation: create(ReputationSchema, toProtoReputation(current, log, rules)),
+    reputation: create(ReputationSchema, toProtoReputation(current, arithmetic.newestFirst(), rules)),
   };
 }

@@ -10,26 +10,39 @@ export interface Assessment {
   readonly evidence: string;
 }
 
+/** New entries of a node, applied one after the other; a whole log may be among them, so they are not kept. */
+export interface Tally {
+  standing: Standing;
+  readonly counts: Map<EvidenceKind, number>;
+}
+
+export function newTally(standing: Standing): Tally {
+  return { standing, counts: new Map() };
+}
+
+export function addToTally(tally: Tally, entry: Evidence, formula: Formula): void {
+  tally.standing = formula.apply(tally.standing, entry);
+  tally.counts.set(entry.kind, (tally.counts.get(entry.kind) ?? 0) + entry.count);
+}
+
 /**
  * What new evidence makes of a node. It shuts nobody out who has just done better: after an admin has brought a node back
  * without a reset, its first success must not be what throws it out again.
  */
 export function assess(
   before: { readonly standing: Standing; readonly belowSince: Temporal.Instant | undefined },
-  entries: readonly Evidence[],
-  rules: { readonly formula: Formula; readonly thresholds: Thresholds },
+  { standing, counts }: Tally,
+  thresholds: Thresholds,
   now: Temporal.Instant,
 ): Assessment {
-  let { standing } = before;
-  for (const entry of entries) standing = rules.formula.apply(standing, entry);
-  const judgement = judge(standing, rules.thresholds, before, now);
-  const isWorse = standing.score < before.standing.score || entries.some((entry) => isBad(entry.kind));
+  const judgement = judge(standing, thresholds, before, now);
+  const isWorse = standing.score < before.standing.score || [...counts.keys()].some(isBad);
   return {
     standing,
     belowSince: judgement.belowSince,
     isOnProbation: judgement.isOnProbation,
     disqualification: isWorse ? judgement.disqualification : undefined,
-    evidence: describe(entries),
+    evidence: [...counts].map(([kind, count]) => `${count} ${words[kind]}`).join(", "),
   };
 }
 
@@ -44,10 +57,4 @@ const words: Readonly<Record<EvidenceKind, string>> = {
 
 function isBad(kind: EvidenceKind): boolean {
   return kind === "proof_failed" || kind === "proof_timed_out" || kind === "proof_invalid";
-}
-
-function describe(entries: readonly Evidence[]): string {
-  const counts = new Map<EvidenceKind, number>();
-  for (const { kind, count } of entries) counts.set(kind, (counts.get(kind) ?? 0) + count);
-  return [...counts].map(([kind, count]) => `${count} ${words[kind]}`).join(", ");
 }

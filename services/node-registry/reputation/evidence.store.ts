@@ -126,17 +126,44 @@ const columns = sql.fragment`
   e.id, e.node_id, e.kind, e.count, e.occurred_at, encode(e.chunk_hash, 'hex') as chunk_hash, e.command_id, e.actor,
   e.reason`;
 
-/** Each node's entries behind the one given for it, in order. */
-export async function readEvidenceAfter(
+/** A node and the entry behind which to read. */
+type Position = readonly [nodeRowId: bigint, after: bigint];
+
+/**
+ * Each node's entries behind the one given for it, in order, node after node, so many at a time: a whole log can have any
+ * length.
+ */
+export async function* evidenceAfter(
   db: Connection,
   positions: ReadonlyMap<bigint, bigint>,
-): Promise<ReadonlyMap<bigint, readonly LoggedEvidence[]>> {
+  pageSize = 10_000,
+): AsyncGenerator<readonly LoggedEvidence[]> {
+  let left: readonly Position[] = [...positions].sort(([a], [b]) => (a < b ? -1 : 1));
+  while (left.length > 0) {
+    const page = await readEvidencePage(db, left, pageSize);
+    if (page.length > 0) yield page;
+    const last = page.at(-1);
+    if (last === undefined || page.length < pageSize) return;
+    left = [[last.nodeRowId, last.id], ...left.filter(([nodeRowId]) => nodeRowId > last.nodeRowId)];
+  }
+}
+
+/** One node after the other, as the lateral subquery makes it, and no further than the limit: nothing is sorted. */
+async function readEvidencePage(db: Connection, positions: readonly Position[], limit: number) {
   const rows = await db.any(sql.type(zEntry)`
-    select ${columns}
-    from unnest(${int8Array([...positions.keys()])}, ${int8Array([...positions.values()])}) as asked (node_id, after)
-    join node_registry.reputation_evidence e on e.node_id = asked.node_id and e.id > asked.after
-    order by e.node_id, e.id`);
-  return Map.groupBy(rows.map(fromRow), (entry) => entry.nodeRowId);
+    select e.*
+    from unnest(
+      ${int8Array(positions.map(([nodeRowId]) => nodeRowId))}, ${int8Array(positions.map(([, after]) => after))}
+    ) as asked (node_id, after)
+    cross join lateral (
+      select ${columns}
+      from node_registry.reputation_evidence e
+      where e.node_id = asked.node_id and e.id > asked.after
+      order by e.id
+      limit ${limit}
+    ) as e
+    limit ${limit}`);
+  return rows.map(fromRow);
 }
 
 /** The last entries of a node, in order. */

@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { additive1, replay } from "./formula.ts";
-import { toProtoReputation } from "./reputation-message.ts";
+import { createArithmetic, toProtoReputation } from "./reputation-message.ts";
 
 const thresholds = { probationBelow: 0.7, disqualifyBelow: 0.4, silenceGraceMs: 1_000 };
 
@@ -13,7 +13,9 @@ test("every entry shows how many of its kind it is, and the score before and aft
   ] as const;
   const standing = replay(additive1, log);
   const current = { standing, unloggedSuccesses: 0, belowSince: undefined };
-  const { score, evidence } = toProtoReputation(current, log, { formula: additive1, thresholds });
+  const arithmetic = createArithmetic(additive1);
+  for (const entry of log) arithmetic.add([entry]);
+  const { score, evidence } = toProtoReputation(current, arithmetic.newestFirst(), { formula: additive1, thresholds });
   expect(score).toBe(0.67);
   expect(evidence?.map((entry) => [entry.count, entry.previousScore, entry.score])).toEqual([
     [1, 0.67, 0.67],

@@ -30,14 +30,47 @@ const kinds: Readonly<Record<EvidenceKind, ReputationEvidenceKind>> = {
 
 const SHOWN = 100;
 
-/** The standing with its arithmetic: the whole log is applied anew, and the newest entries are shown with their scores. */
+type EvidenceInit = MessageInitShape<typeof ReputationEvidenceSchema>;
+
+/** Applies a log anew, part by part, and keeps what is shown of it: the newest entries, with the scores around each. */
+export function createArithmetic(formula: Formula) {
+  let standing = formula.start;
+  let shown: EvidenceInit[] = [];
+  return {
+    add(entries: readonly ShownEvidence[]): void {
+      const added = entries.map((entry) => {
+        const previousScore = standing.score;
+        standing = formula.apply(standing, entry);
+        return toShown(entry, previousScore, standing.score);
+      });
+      shown = [...shown, ...added].slice(-SHOWN);
+    },
+    newestFirst: (): EvidenceInit[] => shown.toReversed(),
+  };
+}
+
+function toShown(entry: ShownEvidence, previousScore: number, score: number): EvidenceInit {
+  return {
+    occurredAt: toTimestamp(entry.occurredAt),
+    kind: kinds[entry.kind],
+    count: entry.count,
+    chunkHash: entry.chunkHash ?? "",
+    commandId: entry.commandId ?? "",
+    previousScore,
+    score,
+    actorId: entry.actor ?? "",
+    reason: entry.kind === "reset" ? (entry.reason ?? "") : "",
+  };
+}
+
+/** The standing with its arithmetic. */
 export function toProtoReputation(
   current: {
     readonly standing: Standing;
     readonly unloggedSuccesses: number;
     readonly belowSince: Temporal.Instant | undefined;
   },
-  log: readonly ShownEvidence[],
+  evidence: EvidenceInit[],
   { formula, thresholds }: ReputationRules,
 ): MessageInitShape<typeof ReputationSchema> {
   return {
@@ -53,28 +86,6 @@ export function toProtoReputation(
     },
     probationThreshold: thresholds.probationBelow,
     disqualificationThreshold: thresholds.disqualifyBelow,
-    evidence: withScores(log, formula).slice(-SHOWN).reverse(),
+    evidence,
   };
-}
-
-function withScores(
-  log: readonly ShownEvidence[],
-  formula: Formula,
-): MessageInitShape<typeof ReputationEvidenceSchema>[] {
-  let standing = formula.start;
-  return log.map((entry) => {
-    const previousScore = standing.score;
-    standing = formula.apply(standing, entry);
-    return {
-      occurredAt: toTimestamp(entry.occurredAt),
-      kind: kinds[entry.kind],
-      count: entry.count,
-      chunkHash: entry.chunkHash ?? "",
-      commandId: entry.commandId ?? "",
-      previousScore,
-      score: standing.score,
-      actorId: entry.actor ?? "",
-      reason: entry.kind === "reset" ? (entry.reason ?? "") : "",
-    };
-  });
 }

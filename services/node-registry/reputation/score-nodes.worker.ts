@@ -4,9 +4,9 @@ import type { Clock } from "#platform/time/clock.ts";
 import { recordNodeChanges } from "../directory/changes.store.ts";
 import { reputationChanged, stateChanged, stateEventCount } from "../directory/node-events.event.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
-import { type Assessment, assess } from "./assess.ts";
+import { type Assessment, addToTally, assess, newTally } from "./assess.ts";
 import { type Failing, isMassFailure, TOGETHER_MS, withheldBecause } from "./brake.ts";
-import { type LoggedEvidence, readEvidenceAfter } from "./evidence.store.ts";
+import { evidenceAfter, type LoggedEvidence } from "./evidence.store.ts";
 import { countFailing } from "./failing.store.ts";
 import type { ReputationRules } from "./reputation-config.ts";
 import {
@@ -27,7 +27,8 @@ export interface ScoringDeps {
 interface Scored {
   readonly node: ScoredNode;
   readonly assessment: Assessment;
-  readonly entries: readonly LoggedEvidence[];
+  /** The last reset among the new entries. */
+  readonly reset: LoggedEvidence | undefined;
   readonly withheld: string | undefined;
 }
 
@@ -53,30 +54,52 @@ export async function scoreNodes(
   const { rules } = deps;
   const now = deps.clock.now();
   const from = stored.map((row) => (row.formula === rules.formula.name ? row : beginning(row, rules)));
-  const log = await readEvidenceAfter(tx, new Map(from.map((row) => [row.nodeRowId, row.appliedEvidenceId])));
-  const assessed = from.map((row) => {
-    const entries = log.get(row.nodeRowId) ?? [];
-    return { row, entries, assessment: assess(row, entries, rules, now) };
-  });
+  const assessed = await assessEach(tx, from, rules, now);
   await saveStandings(
     tx,
-    assessed.map(({ row, entries, assessment }) => ({
+    assessed.map(({ row, appliedEvidenceId, assessment }) => ({
       ...row,
       standing: assessment.standing,
       belowSince: assessment.belowSince,
-      appliedEvidenceId: entries.at(-1)?.id ?? row.appliedEvidenceId,
+      appliedEvidenceId,
     })),
   );
   const nodes = await lockScoredNodes(
     tx,
     assessed.map(({ row }) => row.nodeRowId),
   );
-  const scored = assessed.flatMap(({ row, entries, assessment }): Scored[] => {
+  const scored = assessed.flatMap(({ row, reset, assessment }): Scored[] => {
     const node = nodes.get(row.nodeRowId);
-    return node === undefined ? [] : [{ node, entries, assessment, withheld: undefined }];
+    return node === undefined ? [] : [{ node, reset, assessment, withheld: undefined }];
   });
   const { braked, withheld } = await brake(deps, tx, scored);
   return { records: await writeChanges(deps, tx, braked.filter(isChange)), withheld };
+}
+
+/** Up to the end of each log, of which only a page is in memory: after a change of the formula it is the whole log. */
+async function assessEach(
+  tx: Transaction,
+  stored: readonly StoredStanding[],
+  { formula, thresholds }: ReputationRules,
+  now: Temporal.Instant,
+) {
+  const tallies = new Map(stored.map((row) => [row.nodeRowId, newTally(row.standing)]));
+  const positions = new Map(stored.map((row) => [row.nodeRowId, row.appliedEvidenceId]));
+  const resets = new Map<bigint, LoggedEvidence>();
+  for await (const page of evidenceAfter(tx, new Map(positions))) {
+    for (const entry of page) {
+      const tally = tallies.get(entry.nodeRowId);
+      if (tally !== undefined) addToTally(tally, entry, formula);
+      positions.set(entry.nodeRowId, entry.id);
+      if (entry.kind === "reset") resets.set(entry.nodeRowId, entry);
+    }
+  }
+  return stored.map((row) => ({
+    row,
+    reset: resets.get(row.nodeRowId),
+    appliedEvidenceId: positions.get(row.nodeRowId) ?? row.appliedEvidenceId,
+    assessment: assess(row, tallies.get(row.nodeRowId) ?? newTally(row.standing), thresholds, now),
+  }));
 }
 
 async function brake(
@@ -105,12 +128,12 @@ function beginning(row: StoredStanding, { formula }: ReputationRules): StoredSta
 }
 
 /** A reset is told even where the score was full already. */
-function isChange({ node, assessment, entries }: Scored): boolean {
+function isChange({ node, assessment, reset }: Scored): boolean {
   return (
     node.reputation_score !== assessment.standing.score ||
     node.is_on_probation !== (assessment.isOnProbation || node.is_young) ||
     (assessment.disqualification !== undefined && isPresent(node)) ||
-    entries.some((entry) => entry.kind === "reset")
+    reset !== undefined
   );
 }
 
@@ -132,8 +155,7 @@ async function writeChanges(deps: ScoringDeps, tx: Transaction, changed: readonl
   );
 }
 
-function toNodeScore({ node, assessment, entries, withheld }: Scored): NodeScore {
-  const reset = entries.findLast((entry) => entry.kind === "reset");
+function toNodeScore({ node, assessment, reset, withheld }: Scored): NodeScore {
   const disqualification = isPresent(node) ? assessment.disqualification : undefined;
   const events = 1 + (disqualification === undefined ? 0 : stateEventCount("disqualified"));
   return {
