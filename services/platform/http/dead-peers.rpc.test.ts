@@ -80,3 +80,13 @@ test("a request whose body does not end is reset, a stream of requests may take 
   expect(stream.closed).toBe(false);
   session.destroy();
 });
+
+test("who leaves without a word, or in the middle of the first, keeps no place among the connections", async () => {
+  const httpLimits = { headersTimeoutMs: 600_000, requestTimeoutMs: 600_000 };
+  await using stacks = await startBothStacks({ unary: () => ({}) }, { httpLimits });
+  for (const words of ["", "PR"]) {
+    const socket = connectTcp(Number(new URL(stacks.running.url).port), "127.0.0.1");
+    socket.end(words);
+    await once(socket.resume(), "close");
+  }
+});

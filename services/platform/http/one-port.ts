@@ -55,6 +55,8 @@ export function shareOnePort(http1: Server, http2: Http2Server, sniffTimeoutMs: 
 /** `data` and `unshift`, because `readable` with `read()` loses sockets whose first packet is shorter than 4 bytes. */
 function sniff(socket: Socket, decide: (isHttp2: boolean) => void): void {
   let head: Buffer = Buffer.alloc(0);
+  // Half open, it would keep its place among the connections until the timer.
+  const onEnd = () => socket.destroy();
   const onData = (chunk: Buffer) => {
     head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
     const length = Math.min(head.length, PREFACE.length);
@@ -62,8 +64,10 @@ function sniff(socket: Socket, decide: (isHttp2: boolean) => void): void {
     if (isPreface && length < PREFACE.length) return;
     socket.pause();
     socket.off("data", onData);
+    socket.off("end", onEnd);
     socket.unshift(head);
     decide(isPreface);
   };
   socket.on("data", onData);
+  socket.on("end", onEnd);
 }
