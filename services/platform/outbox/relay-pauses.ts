@@ -25,7 +25,7 @@ export function createRelayPauses(log: Logger, metrics: RelayMetrics): RelayPaus
   const keys = createBackoffs(100, 15_000);
   const streams = createBackoffs(500, 10_000);
 
-  const streamFailed = (stream: StreamName, reason: string, nowMs: number) => {
+  const streamIsFull = (stream: StreamName, reason: string, nowMs: number) => {
     metrics.streamFull.set({ stream }, 1);
     if (!streams.isPaused(stream)) log.error({ stream, reason }, "the stream is full, its events wait in the outbox");
     streams.failed(stream, nowMs);
@@ -36,9 +36,11 @@ export function createRelayPauses(log: Logger, metrics: RelayMetrics): RelayPaus
     failed: (row, outcome, nowMs) => {
       const stream = streamOf(row.subject);
       if (outcome.kind === "stream_full" && stream !== undefined) {
-        streamFailed(stream, outcome.reason, nowMs);
+        streamIsFull(stream, outcome.reason, nowMs);
         return;
       }
+      // A stream without a leader answers nobody: its events would fill what may be held, and those of others not be read.
+      if (outcome.kind === "unanswered" && stream !== undefined) streams.failed(stream, nowMs);
       const { key, subject, event_id } = row;
       if (!keys.isPaused(key)) log.warn({ key, subject, eventId: event_id, ...outcome }, "the key has to wait");
       keys.failed(key, nowMs);

@@ -99,7 +99,9 @@ class RelaySession implements AsyncDisposable {
     const source = sourceOf(options.schema);
     for (const row of this.#queue.take(MAX_IN_FLIGHT - this.#publisher.inFlight())) {
       failpoint("relay.before-publish");
-      this.#publisher.publish(publicationOf(row, source), (outcome) => this.#settle(row, outcome));
+      const publication = publicationOf(row, source);
+      if (publication !== undefined) this.#publisher.publish(publication, (outcome) => this.#settle(row, outcome));
+      else this.#settle(row, { kind: "refused", reason: "its subject or key cannot be written in NATS's protocol" });
     }
   }
 
@@ -135,8 +137,9 @@ class RelaySession implements AsyncDisposable {
       doubt.abort(new Error(`${stream} is missing`));
       return;
     }
+    const wasPaused = this.#pauses.isStreamPaused(row);
     this.#pauses.failed(row, outcome, this.#now());
-    if (outcome.kind === "stream_full") this.#queue.dropWaiting(this.#pauses.isStreamPaused);
+    if (!wasPaused && this.#pauses.isStreamPaused(row)) this.#queue.dropWaiting(this.#pauses.isStreamPaused);
   }
 
   #read(): void {

@@ -63,6 +63,25 @@ test("a full stream keeps events in the outbox and goes on by itself when there 
   expectOrder(stored);
 });
 
+test("a stream that does not answer holds up no other, however many of its events wait", async () => {
+  await using kit = await createEventKit();
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  await streams.add({ name: "QUOTAS", subjects: ["decentrastore.quota.>"], no_ack: true });
+  await using relay = kit.relay({ nats: kit.operator, streams: ["USERS", "QUOTAS"] });
+  // More than the relay holds.
+  await querySuperuser(
+    kit.db,
+    `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+     select gen_random_uuid(), 'decentrastore.quota.threshold.' || n, n::text, 1, 'T', '' from generate_series(1, 5000) as n`,
+  );
+  await kit.append(Array.from({ length: 50 }, (_, index) => `key-${index}`));
+  await eventually(async () => (await relay.metric("outbox_published_total")) === 50, "the others are published");
+  expect(await kit.unpublished()).toBe(5_000);
+  await streams.update("QUOTAS", { no_ack: false });
+  await eventually(async () => (await kit.unpublished()) === 0, "it answers again");
+  expectOrder(await streamContent(kit.operator, "USERS"));
+});
+
 test("a key whose event cannot be published waits with its later events, while others go on", async () => {
   await using kit = await createEventKit({ max_payload: 100_000 });
   await using relay = kit.relay();
@@ -84,6 +103,22 @@ test("a key whose event cannot be published waits with its later events, while o
   await eventually(async () => (await relay.metric("outbox_paused_keys")) === 1, "the key pauses");
   await sizeOf(10);
   await eventually(async () => (await kit.unpublished()) === 0, "the key went on");
+  expectOrder(await streamContent(kit.operator, "USERS"));
+});
+
+test("a row that no message can be made of holds up its key and nothing else", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay();
+  await querySuperuser(
+    kit.db,
+    `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+     select gen_random_uuid(), 'decentrastore.user.registered.' || word, key, 1, 'T', ''
+     from (values ('a', E'two\nlines'), ('two words', 'c'), ('any.>', 'd')) as bad (word, key)`,
+  );
+  await kit.append(["a", "b", "a", "b"]);
+  await eventually(async () => (await kit.unpublished()) === 3, "the others are published");
+  await eventually(async () => (await relay.metric("outbox_paused_keys")) === 3, "the keys pause");
+  expect(kit.nats.isConnected()).toBe(true);
   expectOrder(await streamContent(kit.operator, "USERS"));
 });
 
