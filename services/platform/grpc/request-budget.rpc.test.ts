@@ -97,3 +97,17 @@ test("large requests of one node are read at their rate, its small ones and thos
   }
   expect(isServed).toBe(false);
 });
+
+test("large requests that wait for their turn are whole", async () => {
+  const echo = implementPartly(TestProtocol, { unary: (request) => request });
+  // Together twice what one second brings.
+  const edge = { limits: { maxBytesPerSecond: 200 * KIB } };
+  await using running = await startTestService({ edgeServices: [echo], edge });
+  using client = createTestGrpcClient(running.edgeAddress, {
+    ca: running.ca.certificate,
+    node: await running.ca.node(),
+  });
+  const value = "x".repeat(200 * KIB);
+  const calls = [1, 2].map(() => client.unary(TestProtocol.method.unary, { value }));
+  for (const answer of await Promise.all(calls)) expect(answer.value === value).toBe(true);
+});
