@@ -27,6 +27,11 @@ export function nextProofDelayMs(pace: ProofPace, subject: ProofSubject, random:
   return Math.round(pace.intervalMs * Math.min(byScore, byYouth) * (0.5 + random()));
 }
 
+/** The longest that anything is put off, with room for clocks that differ. */
+export function longestDelayMs({ intervalMs, retryMs, firstWithinMs }: ProofPace): number {
+  return Math.max(1.5 * intervalMs, 1.5 * retryMs, firstWithinMs) + 600_000;
+}
+
 /** Within minutes, but not at once: what made the node miss the first one may still last. */
 export function retryDelayMs(pace: ProofPace, random: () => number): number {
   return Math.round(pace.retryMs * (0.5 + random()));

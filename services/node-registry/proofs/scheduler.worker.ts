@@ -15,9 +15,10 @@ import {
   peekDue,
   reschedule,
 } from "./due.store.ts";
+import { bringBack } from "./overlong.store.ts";
 import type { ProofDeps } from "./proof-deps.ts";
 import type { Decision } from "./record-outcomes.worker.ts";
-import { type Budget, createBudget } from "./schedule.ts";
+import { type Budget, createBudget, longestDelayMs } from "./schedule.ts";
 
 export const TICK_MS = 250;
 const NODES_PER_TICK = 500;
@@ -65,11 +66,20 @@ export async function scheduleOnce(deps: ProofDeps, budget: Budget, looksForStal
   await askForDue(deps, budget);
 }
 
-/** Nodes that are new at this process, or back, bring the challenges that another one, or an earlier life, left open. */
+/**
+ * Nodes that are new at this process, or back, bring the challenges that another one, or an earlier life, left open, and
+ * what was put off for too long.
+ */
 async function readUnread(deps: ProofDeps): Promise<void> {
   const unread = deps.board.unread(UNREAD_PER_TICK);
   if (unread.length === 0) return;
   deps.board.read(unread, await readOpenChallenges(deps.pool, unread));
+  const now = deps.clock.now();
+  const latest = now.add({ milliseconds: Math.round(longestDelayMs(deps.pace)) });
+  await deps.pool.transaction(async (tx) => {
+    await lookUpByIndex(tx);
+    await bringBack(tx, unread, { now, latest, withinMs: deps.pace.intervalMs });
+  });
 }
 
 async function withdrawStale(deps: ProofDeps): Promise<void> {

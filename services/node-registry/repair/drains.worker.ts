@@ -1,7 +1,8 @@
 import { oneByOne, togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
 import { moveOff } from "./move-off.worker.ts";
+import { findPaused } from "./pauses.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
-import { readConfirmedOfNode, readPauses } from "./repairs.store.ts";
+import { readConfirmedOfNode } from "./repairs.store.ts";
 import { startRepairs } from "./start-repairs.worker.ts";
 
 const PAGE = 100;
@@ -61,13 +62,8 @@ export async function emptyDraining(deps: RepairDeps, walk: DrainWalk, budget: D
 }
 
 async function copyFrom(deps: RepairDeps, hashes: readonly string[], budget: DrainBudget): Promise<number> {
-  const pauses = budget.room <= 0 || hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);
-  const now = deps.clock.now();
-  const isPaused = (chunkHash: string) => {
-    const until = pauses.get(chunkHash)?.until;
-    return until !== undefined && Temporal.Instant.compare(until, now) > 0;
-  };
-  const some = hashes.filter((chunkHash) => !isPaused(chunkHash)).slice(0, Math.max(0, budget.room));
+  const paused = await findPaused(deps, budget.room <= 0 ? [] : hashes);
+  const some = hashes.filter((chunkHash) => !paused.has(chunkHash)).slice(0, Math.max(0, budget.room));
   const perNode = Math.ceil(deps.config.REPAIR_NODE_BUDGET / 2);
   const { started } = await startRepairs(deps, some, budget.perNode, perNode);
   budget.room -= started.length;

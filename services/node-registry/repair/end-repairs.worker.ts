@@ -16,11 +16,21 @@ export interface EndedRepairs {
   readonly failed: readonly OpenRepair[];
 }
 
-/** Which of them have come to an end. A node that is gone, out of time or out of sources is not waited for. */
-export function sortOutRepairs(deps: Pick<RepairDeps, "clock" | "view">, repairs: readonly OpenRepair[]): EndedRepairs {
-  const now = deps.clock.now();
+/**
+ * Which of them have come to an end. A node that is gone, out of time or out of sources is not waited for, nor for a
+ * deadline that is so far away that a clock was wrong when it was set.
+ */
+export function sortOutRepairs(
+  deps: Pick<RepairDeps, "clock" | "view" | "config">,
+  repairs: readonly OpenRepair[],
+): EndedRepairs {
+  const nowMs = deps.clock.now().epochMilliseconds;
+  const isTimely = (deadline: Temporal.Instant) => {
+    const leftMs = deadline.epochMilliseconds - nowMs;
+    return leftMs > 0 && leftMs <= 2 * deps.config.REPAIR_TIMEOUT;
+  };
   const isOver = ({ deadline, nodeRowId, isRefused }: OpenRepair) =>
-    isRefused || Temporal.Instant.compare(deadline, now) <= 0 || !isThere(deps.view.nodeByRowId(nodeRowId));
+    isRefused || !isTimely(deadline) || !isThere(deps.view.nodeByRowId(nodeRowId));
   return {
     done: repairs.filter((repair) => repair.state !== "assigned"),
     failed: repairs.filter((repair) => repair.state === "assigned" && isOver(repair)),

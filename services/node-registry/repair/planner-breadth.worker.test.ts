@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { z } from "zod";
-import { sql, zInt8 } from "#platform/postgres/sql.ts";
+import { sql } from "#platform/postgres/sql.ts";
 import { createProofFixture, type ProofFixture } from "../testing/proof-fixture.ts";
 import { countRows, eventsAbout, evidenceOf, replicasOf } from "../testing/proof-queries.ts";
 import { damagedChunk, nodesOf, repairOf } from "../testing/repair-fixture.ts";
@@ -114,22 +114,22 @@ test("a node that reports lost what it was asked to prove is not given it again 
 test("a repair that cannot be ended holds up no other one", async () => {
   await using fixture = await createProofFixture();
   const { pool, clock } = fixture.chunks;
-  await damagedChunk(fixture, 8);
+  const broken = await damagedChunk(fixture, 8);
   const other = await fixture.store({ replicas: 3 });
   await other.holders[0]?.client.reportLostChunks({ chunkHashes: [other.chunkHash] });
   const repair = repairOf(fixture.chunks);
   await repair.round();
-  const zNode = z.strictObject({ node_id: zInt8 });
-  const [broken] = await pool.any(sql.type(zNode)`
-    select node_id from node_registry.chunk_repairs where chunk_hash <> decode(${other.chunkHash}, 'hex')`);
   expect(await countRows(pool, "chunk_repairs")).toBe(2);
+  // A deletion that nobody can have asked for: there cannot be a second one.
   await pool.query(sql.unsafe`
-    update node_registry.node_holdings set assigned_chunks = 0, assigned_bytes = 0
-    where node_id = ${broken?.node_id ?? null}`);
+    insert into node_registry.chunk_deletions (chunk_hash, node_id, cause, requested_at)
+    select chunk_hash, node_id, 'not_placed', now() from node_registry.chunk_repairs
+    where chunk_hash = decode(${broken.chunkHash}, 'hex')`);
   await clock.advance(11 * 60_000);
   await repair.round();
-  const left = await pool.any(sql.type(zNode)`select node_id from node_registry.chunk_repairs`);
-  expect(left.map((row) => row.node_id)).toEqual([broken?.node_id]);
+  const left = await pool.any(sql.type(z.strictObject({ chunk_hash: z.string() }))`
+    select encode(chunk_hash, 'hex') as chunk_hash from node_registry.chunk_repairs`);
+  expect(left.map((row) => row.chunk_hash)).toEqual([broken.chunkHash]);
 });
 
 test("a chunk whose loss cannot be recorded holds up neither the node's others nor other nodes", async () => {

@@ -6,10 +6,11 @@ import { type DepartureWalk, recordDepartures } from "./departures.worker.ts";
 import { type DrainWalk, emptyDraining } from "./drains.worker.ts";
 import { endRepairs, sortOutRepairs } from "./end-repairs.worker.ts";
 import { moveOff } from "./move-off.worker.ts";
+import { findPaused, pause } from "./pauses.worker.ts";
 import type { RepairDeps } from "./repair-deps.ts";
-import { type OpenRepair, readPauses, readRepairs, savePauses } from "./repairs.store.ts";
+import { type OpenRepair, readRepairs } from "./repairs.store.ts";
 import { startRepairs } from "./start-repairs.worker.ts";
-import { missingReplicas, pauseMs } from "./urgency.ts";
+import { missingReplicas } from "./urgency.ts";
 
 const ROUND_MS = 1_000;
 const PAGE = 1_000;
@@ -167,14 +168,9 @@ async function nextNeedy(
     return missingReplicas(chunk, fetching.get(row.chunk_hash)?.length ?? 0, sent) > 0;
   });
   const hashes = needy.map((row) => row.chunk_hash);
-  const pauses = hashes.length === 0 ? new Map() : await readPauses(deps.pool, hashes);
-  const now = deps.clock.now();
-  const isPaused = (chunkHash: string) => {
-    const until = pauses.get(chunkHash)?.until;
-    return until !== undefined && Temporal.Instant.compare(until, now) > 0;
-  };
+  const paused = await findPaused(deps, hashes);
   return {
-    needy: needy.filter((row) => !isPaused(row.chunk_hash)),
+    needy: needy.filter((row) => !paused.has(row.chunk_hash)),
     next: rows.length < PAGE || last === undefined ? undefined : cursorOf(last),
   };
 }
@@ -186,20 +182,4 @@ function cursorOf(row: UnderReplicatedRow): UrgencyCursor {
     since: row.since,
     chunkHash: row.chunk_hash,
   };
-}
-
-/** The first time that a node has no source, another one is tried at once: it may reach what the first could not. */
-async function pause(deps: RepairDeps, hashes: readonly string[], isRefused = false): Promise<void> {
-  if (hashes.length === 0) return;
-  const known = await readPauses(deps.pool, hashes);
-  const now = deps.clock.now();
-  await savePauses(
-    deps.pool,
-    hashes.map((chunkHash) => {
-      const failures = (known.get(chunkHash)?.failures ?? -1) + 1;
-      const isFirstRefusal = isRefused && failures === 0;
-      const ms = isFirstRefusal ? 0 : Math.round(pauseMs(deps.config.REPAIR_PAUSE, failures, deps.random));
-      return { chunkHash, failures, until: now.add({ milliseconds: ms }) };
-    }),
-  );
 }

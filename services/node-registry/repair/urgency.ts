@@ -22,7 +22,14 @@ export function missingReplicas(chunk: NeedyChunk, beingFetched: number, beingSe
   return Math.max(0, wantedReplicas - chunk.confirmedReplicas - beingFetched - (isUrgent ? 0 : beingSent));
 }
 
+const MOST_DOUBLINGS = 7;
+
 /** Exponential, so that hopeless chunks do not stand in the way of the others, and bounded, so that none is given up. */
 export function pauseMs(baseMs: number, failures: number, random: () => number): number {
-  return baseMs * 2 ** Math.min(failures, 7) * (0.75 + random() / 2);
+  return baseMs * 2 ** Math.min(failures, MOST_DOUBLINGS) * (0.75 + random() / 2);
+}
+
+/** A pause that lasts longer than any can was made by a clock that was wrong then, or is now: it does not count. */
+export function isPausedUntil(untilMs: number, nowMs: number, baseMs: number): boolean {
+  return untilMs > nowMs && untilMs - nowMs <= baseMs * 2 ** MOST_DOUBLINGS * 1.25;
 }
