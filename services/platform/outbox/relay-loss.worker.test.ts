@@ -105,6 +105,34 @@ test("a stream that fell back behind what was acknowledged gets the lost part ag
   await eventually(async () => (await again.metric("outbox_published_total")) === 50, "what lay behind is sent again");
 });
 
+test("a stream that falls back under load is found out by a number that it gives twice", async () => {
+  await using kit = await createEventKit();
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  await streams.add({ name: "USERS", subjects: ["decentrastore.user.>"], no_ack: true });
+  // The test acknowledges in place of the stream, which stores everything and so shows no lower last sequence.
+  const sent: string[] = [];
+  let sequence = 0;
+  kit.operator.connection.subscribe("decentrastore.user.>", {
+    callback: (_error, message) => {
+      sent.push(message.headers?.get("ce-id") ?? "");
+      sequence += 1;
+      message.respond(JSON.stringify({ stream: "USERS", seq: sequence }));
+    },
+  });
+  await kit.operator.connection.flush();
+  await using _relay = kit.relay();
+  const before = await kit.append(manyKeys(100, 100));
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  sequence = 90;
+  const after = await kit.append(manyKeys(50, 50));
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published again");
+  const twice = before.filter(({ eventId }) => sent.indexOf(eventId) !== sent.lastIndexOf(eventId));
+  const lost = before.filter(({ eventId }) => sent.indexOf(eventId) >= 90);
+  expect(lost).toHaveLength(10);
+  expect(twice).toEqual(expect.arrayContaining(lost));
+  expect(after.every(({ eventId }) => sent.includes(eventId))).toBe(true);
+});
+
 test(
   "kill -9 of the relay between publishing and marking publishes nothing twice and loses nothing",
   patience,

@@ -32,6 +32,8 @@ export interface SessionContext {
   lease: Lease;
   /** Aborted when the streams may have changed: what is in flight is then given up, and the streams are looked at again. */
   doubt: AbortController;
+  /** Streams that gave a number a second time, and the last one below it: what they had above that is lost. */
+  fellBackTo: Map<string, number>;
 }
 
 /** Publishes until the lease is lost, the process stops (what is in flight is then waited for and marked), or doubt. */
@@ -116,6 +118,8 @@ class RelaySession implements AsyncDisposable {
     // A new message below an earlier one: the stream was made again under our hands.
     const isAnother = !duplicate && sequence <= (this.#highest.get(stream) ?? 0);
     if (isAnother) {
+      const { fellBackTo } = this.#context;
+      fellBackTo.set(stream, Math.min(sequence - 1, fellBackTo.get(stream) ?? sequence));
       this.#context.doubt.abort(new Error(`${stream} fell back`));
       return;
     }

@@ -43,6 +43,7 @@ async function runTerm(options: RelayOptions, metrics: RelayMetrics, lease: Leas
   const { nats, clock, log } = options;
   let doubt = new AbortController();
   const raiseDoubt = () => doubt.abort(new Error("the streams may have changed"));
+  const fellBackTo = new Map<string, number>();
   const ended = new AbortController();
   const over = AbortSignal.any([lease.signal, ended.signal]);
   const watching = watchStreams({ ...options, metrics }, over, raiseDoubt);
@@ -57,14 +58,15 @@ async function runTerm(options: RelayOptions, metrics: RelayMetrics, lease: Leas
         continue;
       }
       try {
-        await recoverStreams({ streamSettings: {}, ...options, epoch: lease.epoch, signal: lease.signal });
+        const { epoch, signal } = lease;
+        await recoverStreams({ streamSettings: {}, ...options, epoch, signal, fellBackTo });
       } catch (error) {
         if (error instanceof NotLeadingError) throw error;
         log.warn({ err: error }, "could not check the streams, trying again");
         await clock.sleep(500 + Math.random() * 500, lease.signal);
         continue;
       }
-      await runRelaySession({ options, metrics, lease, doubt });
+      await runRelaySession({ options, metrics, lease, doubt, fellBackTo });
     }
   } finally {
     metrics.isLeading.set(0);

@@ -20,6 +20,11 @@ export interface RecoveryOptions {
   epoch: bigint;
   log: Logger;
   signal: AbortSignal;
+  /**
+   * Streams that were seen to fall back, and how far; emptied as they are dealt with. Their last sequence may not tell any
+   * more: what was in flight has been stored behind the gap.
+   */
+  fellBackTo: Map<string, number>;
 }
 
 /**
@@ -31,13 +36,14 @@ export interface RecoveryOptions {
  * A crash in between is harmless, since the stream is remembered only at the end.
  */
 export async function recoverStreams(options: RecoveryOptions): Promise<void> {
-  const { nats, pool, schema, streams, streamSettings, epoch, log, signal } = options;
+  const { nats, pool, schema, streams, streamSettings, epoch, log, signal, fellBackTo } = options;
   for (const stream of streams) {
     const { info } = await ensureStream(nats, stream, streamSettings, log);
     const known = await knownStream(pool, schema, stream);
     const createdAt = creationOf(info);
     const lastSequence = BigInt(info.state.last_seq);
-    const lost = lostPart(known, { createdAt, lastSequence });
+    const intactUpTo = Math.min(info.state.last_seq, fellBackTo.get(stream) ?? Number.POSITIVE_INFINITY);
+    const lost = lostPart(known, { createdAt, lastSequence: BigInt(intactUpTo) });
     if (lost !== undefined) {
       const moved = await unpublishAll(pool, schema, { ...lost, prefixes: subjectPrefixes([stream]) }, signal);
       if (signal.aborted) return;
@@ -47,6 +53,7 @@ export async function recoverStreams(options: RecoveryOptions): Promise<void> {
       const isLeading = await rememberStream(pool, schema, epoch, { stream, createdAt, lastSequence });
       if (!isLeading) throw new NotLeadingError("another relay leads");
     }
+    fellBackTo.delete(stream);
   }
 }
 
