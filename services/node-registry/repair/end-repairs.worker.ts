@@ -1,7 +1,7 @@
 import { transact } from "#platform/outbox/outbox.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { isThere } from "../chunks/availability.worker.ts";
-import { lockChunks } from "../chunks/chunks.store.ts";
+import { type Chunk, lockChunks } from "../chunks/chunks.store.ts";
 import { insertDeletions } from "../chunks/deletions.store.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
 import { changeHoldings, collectHoldingChanges } from "../chunks/holdings.store.ts";
@@ -43,8 +43,10 @@ export async function endRepairs(deps: RepairDeps, { done, failed }: EndedRepair
   const nameOf = ({ chunkHash, nodeRowId }: OpenRepair) => `${chunkHash} on ${nodeRowId}`;
   const endFailed = (some: readonly OpenRepair[]) =>
     transact(deps, async (tx) => {
-      await takeBack(tx, some, now);
-      await deleteRepairs(tx, some);
+      const locked = await lockChunks(tx, sortedHashes(some.map((repair) => repair.chunkHash)));
+      const ended = await deleteRepairs(tx, some);
+      const failedHere = some.filter(({ commandId }) => ended.has(commandId));
+      await takeBack(tx, failedHere, { locked, now });
     });
   await togetherOrOneByOne(deps, failed, endFailed, nameOf);
   if (done.length === 0) return;
@@ -55,8 +57,11 @@ export async function endRepairs(deps: RepairDeps, { done, failed }: EndedRepair
   });
 }
 
-async function takeBack(tx: Transaction, failed: readonly OpenRepair[], now: Temporal.Instant): Promise<void> {
-  const locked = await lockChunks(tx, sortedHashes(failed.map((repair) => repair.chunkHash)));
+async function takeBack(
+  tx: Transaction,
+  failed: readonly OpenRepair[],
+  { locked, now }: { readonly locked: readonly Chunk[]; readonly now: Temporal.Instant },
+): Promise<void> {
   const sizes = new Map(locked.map((chunk) => [chunk.chunkHash, chunk.sizeBytes]));
   const known = await readPairs(tx, failed);
   // What was confirmed or released meanwhile is no longer repair's.

@@ -54,14 +54,21 @@ export async function refuseRepairs(tx: Transaction, pairs: readonly Pair[], now
     where r.chunk_hash = refused.chunk_hash and r.node_id = refused.node_id and r.refused_at is null`);
 }
 
-export async function deleteRepairs(tx: Connection, pairs: readonly Pair[]): Promise<void> {
-  if (pairs.length === 0) return;
-  await tx.query(sql.type(zVoid)`
+/**
+ * Answers the ids of those that were still there: of a planner that was deposed in the middle of its round another one may
+ * have ended them, and begun new ones of the same chunks on the same nodes.
+ */
+export async function deleteRepairs(tx: Connection, repairs: readonly Repair[]): Promise<ReadonlySet<string>> {
+  if (repairs.length === 0) return new Set();
+  const rows = await tx.any(sql.type(z.strictObject({ command_id: zUuid }))`
     delete from node_registry.chunk_repairs r
     using unnest(
-      ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
-    ) as ended (chunk_hash, node_id)
-    where r.chunk_hash = ended.chunk_hash and r.node_id = ended.node_id`);
+      ${hashArray(repairs.map((repair) => repair.chunkHash))}, ${int8Array(repairs.map((repair) => repair.nodeRowId))},
+      ${uuidArray(repairs.map((repair) => repair.commandId))}
+    ) as ended (chunk_hash, node_id, command_id)
+    where r.chunk_hash = ended.chunk_hash and r.node_id = ended.node_id and r.command_id = ended.command_id
+    returning r.command_id`);
+  return new Set(rows.map((row) => row.command_id));
 }
 
 const zOpen = z.strictObject({
