@@ -80,10 +80,10 @@ class ConsumerSession {
         if (this.#pull.buffered === 0 || this.#parking.size + this.#unreadable.length > 0)
           await this.#pipeline.settle();
         await this.#retryParked();
-        await this.#buryUnreadable();
+        const isBurying = await this.#buryUnreadable();
         this.#waits = 0;
         metrics.parked.set({ consumer: durable }, this.#parking.size);
-        if (room && this.#pull.buffered > 0) continue;
+        if (isBurying || (room && this.#pull.buffered > 0)) continue;
         const idleMs = Math.min(1_000, this.#parking.nextAt() - clock.monotonicMs());
         await this.#latch.wait(Math.max(1, idleMs));
       } catch (error) {
@@ -226,9 +226,12 @@ class ConsumerSession {
     return true;
   }
 
-  async #buryUnreadable(): Promise<void> {
+  /** One at a time, since the others have to go on; true when another is to follow. */
+  async #buryUnreadable(): Promise<boolean> {
     const [next] = this.#unreadable;
-    if (next !== undefined && (await this.#bury(next, next.error, 1))) this.#unreadable.shift();
+    if (next === undefined || !(await this.#bury(next, next.error, 1))) return false;
+    this.#unreadable.shift();
+    return this.#unreadable.length > 0;
   }
 }
 
