@@ -169,6 +169,22 @@ test("a table in use is left alone without a wait, and several processes do not 
   expect(outbox).toMatchObject({ dropped: 1, busy: 0 });
 });
 
+test("a partition that an operator has locked is looked at again, and keeps the others from nothing", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "outbox", 12, 12);
+  await seedOldDay(db, "inbox", 40);
+  const [, locked] = await partitionsOf(db, "outbox");
+  const results = async () =>
+    Object.fromEntries((await maintainPartitions(pool, "auth")).map((table) => [table.table_name, table]));
+  await asOwner(db, async (operator) => {
+    await operator.query(`begin; lock table ${locked} in access exclusive mode`);
+    expect(await results()).toMatchObject({ outbox: { dropped: 0, busy: 1 }, inbox: { dropped: 1, busy: 0 } });
+    await operator.query("rollback");
+  });
+  expect(await results()).toMatchObject({ outbox: { dropped: 1, busy: 0 } });
+});
+
 test("the worker runs at the start and hourly, and stops when it is disposed of", async () => {
   await using db = await createTestDatabase();
   const pool = await db.pool("auth");
