@@ -14,34 +14,36 @@ export interface Assessment {
 export interface Tally {
   standing: Standing;
   readonly counts: Map<EvidenceKind, number>;
+  /** Whether there is a failure among those that no formula has seen before. */
+  hasFailed: boolean;
 }
 
 export function newTally(standing: Standing): Tally {
-  return { standing, counts: new Map() };
+  return { standing, counts: new Map(), hasFailed: false };
 }
 
-export function addToTally(tally: Tally, entry: Evidence, formula: Formula): void {
+export function addToTally(tally: Tally, entry: Evidence, formula: Formula, isNew: boolean): void {
   tally.standing = formula.apply(tally.standing, entry);
   tally.counts.set(entry.kind, (tally.counts.get(entry.kind) ?? 0) + entry.count);
+  tally.hasFailed ||= isNew && isBad(entry.kind);
 }
 
 /**
- * What new evidence makes of a node. It shuts nobody out who has just done better: after an admin has brought a node back
- * without a reset, its first success must not be what throws it out again.
+ * What new evidence makes of a node. Only a failure shuts out: after an admin has brought a node back without a reset, its
+ * first success must not be what throws it out again, nor may another formula throw out many at once for what is long past.
  */
 export function assess(
-  before: { readonly standing: Standing; readonly belowSince: Temporal.Instant | undefined },
-  { standing, counts }: Tally,
+  before: { readonly belowSince: Temporal.Instant | undefined },
+  { standing, counts, hasFailed }: Tally,
   thresholds: Thresholds,
   now: Temporal.Instant,
 ): Assessment {
   const judgement = judge(standing, thresholds, before, now);
-  const isWorse = standing.score < before.standing.score || [...counts.keys()].some(isBad);
   return {
     standing,
     belowSince: judgement.belowSince,
     isOnProbation: judgement.isOnProbation,
-    disqualification: isWorse ? judgement.disqualification : undefined,
+    disqualification: hasFailed ? judgement.disqualification : undefined,
     evidence: [...counts].map(([kind, count]) => `${count} ${words[kind]}`).join(", "),
   };
 }

@@ -53,8 +53,7 @@ export async function scoreNodes(
   if (stored.length === 0) return { records: [], withheld: undefined };
   const { rules } = deps;
   const now = deps.clock.now();
-  const from = stored.map((row) => (row.formula === rules.formula.name ? row : beginning(row, rules)));
-  const assessed = await assessEach(tx, from, rules, now);
+  const assessed = await assessEach(tx, stored, rules, now);
   await saveStandings(
     tx,
     assessed.map(({ row, appliedEvidenceId, assessment }) => ({
@@ -80,21 +79,24 @@ export async function scoreNodes(
 async function assessEach(
   tx: Transaction,
   stored: readonly StoredStanding[],
-  { formula, thresholds }: ReputationRules,
+  rules: ReputationRules,
   now: Temporal.Instant,
 ) {
-  const tallies = new Map(stored.map((row) => [row.nodeRowId, newTally(row.standing)]));
-  const positions = new Map(stored.map((row) => [row.nodeRowId, row.appliedEvidenceId]));
+  const { formula, thresholds } = rules;
+  const rows = stored.map((row) => (row.formula === formula.name ? row : beginning(row, rules)));
+  const tallies = new Map(rows.map((row) => [row.nodeRowId, newTally(row.standing)]));
+  const positions = new Map(rows.map((row) => [row.nodeRowId, row.appliedEvidenceId]));
+  const seen = new Map(stored.map((row) => [row.nodeRowId, row.appliedEvidenceId]));
   const resets = new Map<bigint, LoggedEvidence>();
   for await (const page of evidenceAfter(tx, new Map(positions))) {
     for (const entry of page) {
       const tally = tallies.get(entry.nodeRowId);
-      if (tally !== undefined) addToTally(tally, entry, formula);
+      if (tally !== undefined) addToTally(tally, entry, formula, entry.id > (seen.get(entry.nodeRowId) ?? 0n));
       positions.set(entry.nodeRowId, entry.id);
       if (entry.kind === "reset") resets.set(entry.nodeRowId, entry);
     }
   }
-  return stored.map((row) => ({
+  return rows.map((row) => ({
     row,
     reset: resets.get(row.nodeRowId),
     appliedEvidenceId: positions.get(row.nodeRowId) ?? row.appliedEvidenceId,

@@ -147,6 +147,21 @@ test("another formula computes every score anew from the log", async () => {
   expect(await markOtherFormulas(fixture.pool, "beta-1")).toBe(0);
 });
 
+test("another formula puts nodes on probation for what is long past, and shuts them out only for the next failure", async () => {
+  await using fixture = await createChunkFixture();
+  const node = await fixture.addNode();
+  const stateOf = () => fixture.deps.view.node(node.nodeId);
+  await record(fixture, entry(fixture, node, "proof_failed", 7));
+  await scorePending(scorer(fixture, "beta-1"));
+  expect(stateOf()).toMatchObject({ state: "in_service", isOnProbation: false });
+  expect(await markOtherFormulas(fixture.pool, "additive-1")).toBe(1);
+  await scorePending(scorer(fixture));
+  expect(stateOf()).toMatchObject({ state: "in_service", isOnProbation: true, reputationScore: 0.3 });
+  await record(fixture, entry(fixture, node, "proof_failed"));
+  await scorePending(scorer(fixture));
+  expect(stateOf()).toMatchObject({ state: "disqualified", reputationScore: 0.2 });
+});
+
 test("several processes score and record at the same time, and nothing is counted twice or lost", async () => {
   await using fixture = await createChunkFixture();
   const nodes = await fixture.addNodes(20);
