@@ -9,6 +9,7 @@ import { type Caller, peerKey } from "#platform/rpc/caller.ts";
 import { unauthenticated } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
 import { addToGrpcServer } from "./adapter.ts";
+import { closeOnceAnswered } from "./answered-streams.ts";
 import { createNodeConnections, type NodeConnection, type NodeConnections } from "./connections.ts";
 import { createRequestBudget } from "./request-budget.ts";
 import { routeStreams, type StreamRoute } from "./stream-router.ts";
@@ -175,6 +176,7 @@ function takeCalls(
     if (handler !== undefined && serveUnary(stream, headers, handler, { maxMessageBytes, budget })) return true;
     // The messages of a stream are read as they come.
     if (single.has(path)) budget.watch(stream);
+    closeOnceAnswered(stream);
     return false;
   };
 }

@@ -1,12 +1,23 @@
 import { once } from "node:events";
 import { type ClientHttp2Session, type ClientHttp2Stream, connect as connectHttp2 } from "node:http2";
 import { buffer } from "node:stream/consumers";
+import { Code } from "@connectrpc/connect";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { RpcError } from "#platform/rpc/errors.ts";
 import { type BothStacks, startBothStacks } from "#platform/testing/both-stacks.ts";
 import { TestProtocol } from "#platform/testing/test-protocol.ts";
 import { grpcProtocols, requestStreams, type WireProtocol, webProtocols } from "#platform/testing/wire-protocols.ts";
 
 const PATIENCE = { timeout: 20_000 };
+
+/** Reads the first of many requests and no more. */
+async function earlyAnswer(requests: AsyncIterable<{ readonly value: string }>): Promise<string> {
+  for await (const { value } of requests) {
+    if (value === "refuse") throw new RpcError({ code: Code.FailedPrecondition, message: "not this one" });
+    break;
+  }
+  return "early";
+}
 
 let stacks: BothStacks;
 beforeAll(async () => {
@@ -15,9 +26,9 @@ beforeAll(async () => {
     serverStream: async function* (request) {
       yield request;
     },
-    clientStream: async () => ({ value: "early" }),
-    bidi: async function* () {
-      yield { value: "early" };
+    clientStream: async (requests) => ({ value: await earlyAnswer(requests) }),
+    bidi: async function* (requests) {
+      yield { value: await earlyAnswer(requests) };
     },
   });
 });
@@ -40,7 +51,8 @@ async function answerOf(stream: ClientHttp2Stream) {
   let grpcStatus: string | undefined;
   stream.on("trailers", (trailers) => (grpcStatus = String(trailers["grpc-status"])));
   const [head] = await once(stream, "response");
-  return { status: head[":status"], body: await buffer(stream), grpcStatus };
+  const body = await buffer(stream);
+  return { status: head[":status"], body, grpcStatus: grpcStatus ?? head["grpc-status"] };
 }
 
 const onMain = [...requestStreams.http2, ...requestStreams.grpc].map((protocol) => ({
@@ -56,14 +68,22 @@ test.for([...onMain, ...onEdge])(
     const stream = begin(session, protocol);
     stream.write(protocol.encode("one of many"));
     expect(protocol.decode(await answerOf(stream))).toBe("early");
-    // Nobody reads what still comes: the main port says so, grpc-js leaves that to its clients.
-    if (port === "main") await expect.poll(() => stream.closed, PATIENCE).toBe(true);
-    stream.close();
+    // Nobody reads what still comes, and the client is told so.
     await expect.poll(() => stream.destroyed, PATIENCE).toBe(true);
     expect([stream.rstCode, session.destroyed]).toEqual([0, false]);
     session.destroy();
   },
 );
+
+test.for(requestStreams.grpc)("a node whose requests are refused is told to send no more: $name", async (protocol) => {
+  const session = await connectTo("edge");
+  const stream = begin(session, protocol);
+  stream.write(protocol.encode("refuse"));
+  expect(await answerOf(stream)).toMatchObject({ grpcStatus: String(Code.FailedPrecondition) });
+  await expect.poll(() => stream.destroyed, PATIENCE).toBe(true);
+  expect([stream.rstCode, session.destroyed]).toEqual([0, false]);
+  session.destroy();
+});
 
 const spoken = [
   ...[...webProtocols, ...grpcProtocols].map((protocol) => ({ port: "main" as const, protocol })),
