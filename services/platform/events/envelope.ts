@@ -51,7 +51,8 @@ export function envelopeFrom(all: MsgHdrs | undefined): Envelope {
   const traceparent = values.get("traceparent")?.[0];
   const requeuedFor = values.get("requeued-for")?.[0];
   return {
-    eventId: required(values, "ce-id", uuidPattern),
+    // As PostgreSQL gives it back: the inbox compares by it which events of a batch are new.
+    eventId: required(values, "ce-id", uuidPattern).toLowerCase(),
     type: required(values, "ce-type"),
     source: required(values, "ce-source"),
     key: required(values, "ce-subject"),

@@ -35,6 +35,26 @@ test("duplicates beyond the broker's window are applied once, also within one ba
   expect(consumer.applied.map(({ eventId }) => eventId)).toEqual([event?.eventId]);
 });
 
+test("an event whose id is written in capitals is applied beside duplicates, too", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  await kit.append(["known"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "published");
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  const { header, data, subject } = await streams.getMessage("USERS", { seq: 1 });
+  const capitals = "0199A000-0000-7000-8000-00000000000A";
+  for (const id of [header.get("ce-id"), capitals]) {
+    const headers = newHeaders();
+    for (const [name, values] of header) headers.set(name, values[0] ?? "");
+    headers.set("Nats-Msg-Id", `copy ${id}`);
+    headers.set("ce-id", id);
+    await kit.operator.connection.jetstream().publish(subject, data, { headers });
+  }
+  await using consumer = await consume(kit);
+  await eventually(async () => (await consumer.metric("inbox_duplicates_total")) >= 1, "the copy was seen");
+  await eventually(() => consumer.applied.some(({ eventId }) => eventId === capitals.toLowerCase()), "it is applied");
+});
+
 test("a poisoned event keeps its key waiting, then goes to the dead letters; others go on at once", async () => {
   await using kit = await createEventKit();
   await using _relay = kit.relay();
