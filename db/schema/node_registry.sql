@@ -459,6 +459,7 @@ CREATE INDEX node_history__node ON node_registry.node_history USING btree (node_
 CREATE INDEX node_history__occurred_at ON node_registry.node_history USING brin (occurred_at)
 CREATE INDEX node_reputations__pending ON node_registry.node_reputations USING btree (node_id) WHERE is_pending
 CREATE INDEX outbox__unpublished ON ONLY node_registry.outbox USING btree (id) WHERE (published_at IS NULL)
+CREATE INDEX proof_strikes__node ON node_registry.proof_strikes USING btree (node_id, struck_at)
 CREATE INDEX reputation_evidence__node ON ONLY node_registry.reputation_evidence USING btree (node_id, id)
 CREATE INDEX reservation_returns__due ON node_registry.reservation_returns USING btree (due_at)
 CREATE INDEX storage_nodes__deregistered ON node_registry.storage_nodes USING btree (id) WHERE (state = 'deregistered'::text)

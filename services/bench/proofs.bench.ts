@@ -5,8 +5,8 @@ import { median } from "#platform/testing/median.ts";
 import type { NodeRecord } from "../node-registry/directory/node-record.ts";
 import { type LeaseWrite, writeLeases } from "../node-registry/liveness/leases.store.ts";
 import { createProofRooms, type ProofRooms } from "../node-registry/proof-rooms.ts";
-import { peekDue } from "../node-registry/proofs/due.store.ts";
 import { rootOfLeafProof } from "../node-registry/proofs/merkle.ts";
+import { peekDue } from "../node-registry/proofs/peek-due.store.ts";
 import { createBudget } from "../node-registry/proofs/schedule.ts";
 import { scheduleOnce } from "../node-registry/proofs/scheduler.worker.ts";
 import { countSuccesses } from "../node-registry/proofs/success-counter.worker.ts";
@@ -72,7 +72,7 @@ async function measure(replicas: number): Promise<number> {
   const peeks: number[] = [];
   for (let round = 0; round < 20; round += 1) {
     const some = ids.slice(round * 500, (round + 1) * 500);
-    peeks.push(await timed(() => peekDue(bench.pool, some, 4, bench.deps.clock.now())));
+    peeks.push(await timed(() => peek(bench, some)));
   }
   const blocks = (await blocksOfPeek(bench, ids.slice(0, 500))) / 500;
   console.log(
@@ -84,9 +84,14 @@ async function measure(replicas: number): Promise<number> {
 
 async function blocksOfPeek(bench: ChunkBench, ids: readonly bigint[]): Promise<number> {
   const before = await blocksRead(bench);
-  await peekDue(bench.pool, ids, 4, bench.deps.clock.now());
+  await peek(bench, ids);
   await bench.pool.query(sql.unsafe`select pg_stat_force_next_flush()`);
   return (await blocksRead(bench)) - before;
+}
+
+function peek({ pool, deps }: ChunkBench, ids: readonly bigint[]) {
+  const now = deps.clock.now();
+  return peekDue(pool, ids, 4, { now, struckAfter: now.subtract({ hours: 1 }) });
 }
 
 /** Index and table blocks of the replicas, from the cache or not. */

@@ -10,40 +10,6 @@ export async function assertReachable(db: Connection): Promise<void> {
   await db.query(sql.type(z.strictObject({ up: z.int() }))`select 1 as up`);
 }
 
-export interface DueReplica extends Pair {
-  /** Until it is due; 0 or less: it is. */
-  readonly dueInMs: number;
-}
-
-const zDue = z.strictObject({ node_id: zInt8, chunk_hash: zHash, due_in_ms: z.number() });
-
-/**
- * The first few of each node that are or will be due, without those that are asked for already. Each node costs one
- * descent per partition of the due-index, whatever the size of the table. Locks nothing.
- */
-export async function peekDue(
-  db: Connection,
-  nodeRowIds: readonly bigint[],
-  limitPerNode: number,
-  now: Temporal.Instant,
-): Promise<readonly DueReplica[]> {
-  const rows = await db.any(sql.type(zDue)`
-    select due.node_id, encode(due.chunk_hash, 'hex') as chunk_hash,
-      extract(epoch from due.next_proof_at - ${instant(now)})::float8 * 1000 as due_in_ms
-    from unnest(${int8Array(nodeRowIds)}) as asked (node_id)
-    cross join lateral (
-      select s.node_id, s.chunk_hash, s.next_proof_at
-      from node_registry.chunk_storage s
-      where s.node_id = asked.node_id
-        and not exists (
-          select from node_registry.proof_challenges p
-          where p.chunk_hash = s.chunk_hash and p.node_id = s.node_id)
-      order by s.next_proof_at
-      limit ${limitPerNode}
-    ) as due`);
-  return rows.map((row) => ({ nodeRowId: row.node_id, chunkHash: row.chunk_hash, dueInMs: row.due_in_ms }));
-}
-
 const zClaimed = z.strictObject({
   node_id: zInt8,
   chunk_hash: zHash,

@@ -6,16 +6,9 @@ import type { Pair } from "../chunks/replicas.store.ts";
 import { type Challenge, leafToAsk, MAX_WHOLE_CHUNK_BYTES } from "./challenge.ts";
 import { findStaleChallenges, insertChallenges, readOpenChallenges } from "./challenges.store.ts";
 import { retryAsksForWhole } from "./consequence.ts";
-import {
-  assertReachable,
-  type ClaimedReplica,
-  claimDue,
-  type DueReplica,
-  lookUpByIndex,
-  peekDue,
-  reschedule,
-} from "./due.store.ts";
+import { assertReachable, type ClaimedReplica, claimDue, lookUpByIndex, reschedule } from "./due.store.ts";
 import { bringBack } from "./overlong.store.ts";
+import { type DueReplica, peekDue } from "./peek-due.store.ts";
 import type { ProofDeps } from "./proof-deps.ts";
 import type { Decision } from "./record-outcomes.worker.ts";
 import { type Budget, createBudget, longestDelayMs } from "./schedule.ts";
@@ -29,6 +22,8 @@ const STALE_PER_ROUND = 500;
 const OVERDUE_PER_TICK = 5_000;
 // A node without anything due is looked at again then at the latest: it may have been given something to prove soon.
 const LOOK_AGAIN_MS = 60_000;
+// A retry that has waited for longer, since its node was away, gets its turn like the rest.
+const RETRIES_FIRST_MS = 3_600_000;
 
 /**
  * Asks the nodes that beat at this process for proofs of what is due, within a budget per node and per second, and finds
@@ -113,13 +108,13 @@ async function askForDue(deps: ProofDeps, budget: Budget): Promise<void> {
   for (let looked = 0; looked < NODES_PER_TICK && budget.has(); looked += NODES_PER_LOOK) {
     const isNext = (nodeRowId: bigint) => !seen.has(nodeRowId) && isAsked(deps, nodeRowId);
     const asked = deps.board.askable(NODES_PER_LOOK, isNext);
-    const first = await peekDue(
+    const now = deps.clock.now();
+    const byNode = await peekDue(
       deps.pool,
       asked.map(({ nodeRowId }) => nodeRowId),
       deps.config.PROOF_NODE_BUDGET,
-      deps.clock.now(),
+      { now, struckAfter: now.subtract({ milliseconds: RETRIES_FIRST_MS + 2 * deps.pace.retryMs }) },
     );
-    const byNode = Map.groupBy(first, ({ nodeRowId }) => nodeRowId);
     for (const { nodeRowId, room } of asked) {
       const replicas = byNode.get(nodeRowId) ?? [];
       const due = replicas.filter(({ dueInMs }) => dueInMs <= 0).slice(0, room);
