@@ -103,47 +103,51 @@ export async function seedNodes(bare: pg.Client, count: number): Promise<void> {
 }
 
 /**
- * Open uploads of 1,000 chunks of 1 KiB, each assigned to the three given nodes and not confirmed. The hash of chunk c of
- * upload u under a label is SHA-256 of "label u c".
+ * Open uploads of chunks of 1 KiB, not confirmed. Each upload is assigned to three of the given nodes, which take turns.
+ * The hash of chunk c of upload u under a label is SHA-256 of "label u c".
  */
 export async function seedUploads(
   bare: pg.Client,
   label: string,
   uploads: number,
   nodeIds: readonly (bigint | string)[],
+  chunks = 1_000,
 ): Promise<void> {
   const hash = "sha256(($1::text || ' ' || u || ' ' || c)::bytea)";
   const upload = "md5($1::text || ' ' || u)::uuid";
   await bare.query(
     `insert into node_registry.uploads (upload_id, user_id, state, fingerprint, replicas, chunk_count, reserved_bytes,
        remaining_chunks, created_at, placed_at, expires_at, due_at)
-     select ${upload}, md5($1::text)::uuid, 'open', sha256('x'), 3, 1000, 1024000, 1000, now(), now(),
+     select ${upload}, md5($1::text)::uuid, 'open', sha256('x'), 3, $3::int, $3::int * 1024, $3::int, now(), now(),
        now() + interval '1 day', now() + interval '1 day'
      from generate_series(1, $2::int) u`,
-    [label, uploads],
+    [label, uploads, chunks],
   );
-  const all = "generate_series(1, $2::int) u cross join generate_series(1, 1000) c";
+  const all = "generate_series(1, $2::int) u cross join generate_series(1, $3::int) c";
   await bare.query(
     `insert into node_registry.chunks (chunk_hash, owner_id, size_bytes, wanted_replicas, paying_upload_id, created_at)
      select ${hash}, md5($1::text)::uuid, 1024, 3, ${upload}, now() from ${all}`,
-    [label, uploads],
+    [label, uploads, chunks],
   );
   await bare.query(
     `insert into node_registry.upload_chunks (upload_id, chunk_hash, block_index)
      select ${upload}, ${hash}, c from ${all}`,
-    [label, uploads],
+    [label, uploads, chunks],
   );
+  const node = "($4::bigint[])[((u - 1) * 3 + k) % cardinality($4::bigint[]) + 1]";
   await bare.query(
     `insert into node_registry.chunk_storage (chunk_hash, node_id, block_index, assigned_at)
-     select ${hash}, n, c, now() from ${all} cross join unnest($3::bigint[]) n`,
-    [label, uploads, nodeIds],
+     select ${hash}, ${node}, c, now() from ${all} cross join generate_series(0, 2) k`,
+    [label, uploads, chunks, nodeIds],
   );
   await bare.query(
     `insert into node_registry.node_holdings as h (node_id, assigned_chunks, assigned_bytes)
-     select n, $1::bigint, $1::bigint * 1024 from unnest($2::bigint[]) n
+     select ($3::bigint[])[((u - 1) * 3 + k) % cardinality($3::bigint[]) + 1], count(*) * $2::int, count(*) * $2::int * 1024
+     from generate_series(1, $1::int) u cross join generate_series(0, 2) k
+     group by 1
      on conflict (node_id) do update set assigned_chunks = h.assigned_chunks + excluded.assigned_chunks,
        assigned_bytes = h.assigned_bytes + excluded.assigned_bytes`,
-    [uploads * 1_000, nodeIds],
+    [uploads, chunks, nodeIds],
   );
   await bare.query(
     "vacuum analyze node_registry.uploads, node_registry.chunks, node_registry.upload_chunks, node_registry.chunk_storage, node_registry.node_holdings",

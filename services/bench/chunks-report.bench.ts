@@ -9,14 +9,17 @@ import { isShort, measured } from "./measured.ts";
 import { treeCpuMicros } from "./postgres-cpu.ts";
 import { cpuMicrosOf, createRegistryKit } from "./registry-kit.ts";
 
-// ReportStoredChunks with one hash a call, over 15 connections with mutual TLS, each call a new confirmation: persisted with
-// its events before the answer, sharing transactions. As many calls are under way as from a thousand nodes. Against a bare
-// grpc-js echo of the same messages over the same connections. The goal is at least half of its speed.
+// ReportStoredChunks with one hash a call, from a thousand nodes, each with its connection (mutual TLS) and one call under
+// way, each call a new confirmation: persisted with its events before the answer, sharing transactions. Against a bare
+// grpc-js echo of the same messages over as many connections. The goal is at least half of its speed. `--nodes=15
+// --parallel=64` puts as many calls on few connections, where the echo gains from frames that share a write.
 
 const ROUNDS = Number(process.env.BENCH_ROUNDS ?? (isShort ? 1 : 5));
-const PARALLEL = Number(process.env.BENCH_PARALLEL ?? 64);
-const NODES = 15;
-const UPLOADS = 120;
+const NODES = numberOption("nodes", 960);
+const PARALLEL = numberOption("parallel", 1);
+// Three nodes take one upload, and none reports more in a run than it was assigned.
+const UPLOADS = NODES / 3;
+const CHUNKS = Math.ceil((isShort ? 60_000 : 240_000) / NODES);
 const times = { warmMs: 1_000, runMs: 3_000 };
 
 await using kit = await createRegistryKit();
@@ -137,33 +140,35 @@ async function seed(): Promise<Uint8Array[][]> {
   const db = new pg.Client({ connectionString: kit.superuserUrl });
   await db.connect();
   const { rows } = await db.query("select id, encode(node_id, 'hex') as node_id from node_registry.storage_nodes");
-  const rowIds = nodes.map(({ nodeId }) => BigInt(rows.find((row) => row.node_id === nodeId)?.id ?? 0));
-  const reports: Uint8Array[][] = nodes.map(() => []);
-  for (let group = 0; group < NODES / 3; group += 1) {
-    const members = [3 * group, 3 * group + 1, 3 * group + 2];
-    const label = `report ${group}`;
-    await seedUploads(
-      db,
-      label,
-      UPLOADS / (NODES / 3),
-      members.map((member) => rowIds[member] ?? 0n),
-    );
-    for (let upload = 1; upload <= UPLOADS / (NODES / 3); upload += 1) {
-      for (let chunk = 1; chunk <= 1_000; chunk += 1) {
-        const chunkHash = createHash("sha256").update(`${label} ${upload} ${chunk}`).digest("hex");
-        const message = toBinary(
-          ReportStoredChunksRequestSchema,
-          create(ReportStoredChunksRequestSchema, { chunkHashes: [chunkHash] }),
-        );
-        for (const member of members) reports[member]?.push(message);
-      }
-    }
-  }
+  const rowIds = new Map<string, string>(rows.map(({ id, node_id }) => [node_id, id]));
+  const label = "report";
+  await seedUploads(
+    db,
+    label,
+    UPLOADS,
+    nodes.map(({ nodeId }) => rowIds.get(nodeId) ?? "0"),
+    CHUNKS,
+  );
+  const reportsOf = (upload: number) =>
+    Array.from({ length: CHUNKS }, (_, chunk) => {
+      const chunkHashes = [
+        createHash("sha256")
+          .update(`${label} ${upload} ${chunk + 1}`)
+          .digest("hex"),
+      ];
+      return toBinary(ReportStoredChunksRequestSchema, create(ReportStoredChunksRequestSchema, { chunkHashes }));
+    });
+  const reports = Array.from({ length: UPLOADS }, (_, index) => reportsOf(index + 1));
   if (process.env.BENCH_STATEMENTS !== undefined) {
     await db.query("create extension if not exists pg_stat_statements");
     await db.query("alter system set pg_stat_statements.track_planning = on");
     await db.query("select pg_reload_conf(), pg_stat_statements_reset()");
   }
   await db.end();
-  return reports;
+  return nodes.map((_, index) => reports[Math.floor(index / 3)] ?? []);
+}
+
+function numberOption(name: string, otherwise: number): number {
+  const word = process.argv.find((argument) => argument.startsWith(`--${name}=`));
+  return Number(word?.split("=")[1] ?? otherwise);
 }
