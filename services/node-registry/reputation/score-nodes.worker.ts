@@ -91,9 +91,10 @@ async function assessEach(
   for await (const page of evidenceAfter(tx, new Map(positions))) {
     for (const entry of page) {
       const tally = tallies.get(entry.nodeRowId);
-      if (tally !== undefined) addToTally(tally, entry, formula, entry.id > (seen.get(entry.nodeRowId) ?? 0n));
+      const isNew = entry.id > (seen.get(entry.nodeRowId) ?? 0n);
+      if (tally !== undefined) addToTally(tally, entry, formula, isNew);
       positions.set(entry.nodeRowId, entry.id);
-      if (entry.kind === "reset") resets.set(entry.nodeRowId, entry);
+      if (isNew && entry.kind === "reset") resets.set(entry.nodeRowId, entry);
     }
   }
   return rows.map((row) => ({

@@ -162,6 +162,17 @@ test("another formula puts nodes on probation for what is long past, and shuts t
   expect(stateOf()).toMatchObject({ state: "disqualified", reputationScore: 0.2 });
 });
 
+test("another formula tells of no reset that was told before", async () => {
+  await using fixture = await createChunkFixture();
+  const node = await fixture.addNode();
+  await record(fixture, entry(fixture, node, "proof_failed"), entry(fixture, node, "reset"));
+  await scorePending(scorer(fixture));
+  expect(await eventsOf(fixture.pool, node.nodeId)).toHaveLength(1);
+  expect(await markOtherFormulas(fixture.pool, "beta-1")).toBe(1);
+  expect(await scorePending(scorer(fixture, "beta-1"))).toBe(1);
+  expect(await eventsOf(fixture.pool, node.nodeId)).toHaveLength(1);
+});
+
 test("several processes score and record at the same time, and nothing is counted twice or lost", async () => {
   await using fixture = await createChunkFixture();
   const nodes = await fixture.addNodes(20);
