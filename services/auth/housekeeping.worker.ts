@@ -29,15 +29,22 @@ export function startHousekeeping(deps: Deps, signal: AbortSignal): AsyncDisposa
   };
 }
 
-export async function cleanOnce(deps: Deps): Promise<void> {
+/** One kind that cannot be removed leaves the others to be. */
+export async function cleanOnce(deps: Pick<Deps, "pool" | "clock" | "log">): Promise<void> {
+  const { pool, log } = deps;
   const now = deps.clock.now();
-  try {
-    const before = now.subtract({ hours: 24 * KEEP_SESSIONS_DAYS });
-    let deleted = BATCH;
-    while (deleted === BATCH) deleted = await deleteOldSessions(deps.pool, before, BATCH);
-    await deleteQuietThrottles(deps.pool, now);
-    await deleteFullRates(deps.pool, now);
-  } catch (error) {
-    deps.log.warn({ err: error }, "old rows could not be removed, trying again in an hour");
+  const before = now.subtract({ hours: 24 * KEEP_SESSIONS_DAYS });
+  const kinds = {
+    sessions: () => deleteOldSessions(pool, before, BATCH),
+    throttles: () => deleteQuietThrottles(pool, now, BATCH),
+    rates: () => deleteFullRates(pool, now, BATCH),
+  };
+  for (const [kind, deleteSome] of Object.entries(kinds)) {
+    try {
+      // In batches: all that a flood of made-up names left in a day is more than one statement may take.
+      while ((await deleteSome()) === BATCH);
+    } catch (error) {
+      log.warn({ err: error, kind }, "old rows could not be removed, trying again in an hour");
+    }
   }
 }

@@ -3,6 +3,11 @@ export const FREE_FAILURES = 10;
 const FIRST_WAIT_MS = 1_000;
 const MAX_WAIT_MS = 15 * 60_000;
 const QUIET_MS = 3_600_000;
+/**
+ * What lies further ahead was written while a clock was wrong. Nobody waits for it: a user or an address would be locked
+ * out until then.
+ */
+export const MOST_AHEAD_MS = 20 * 60_000;
 
 /** What is known of the failed logins under one key. */
 export interface ThrottleState {
@@ -46,7 +51,8 @@ export function admissionOf(state: ThrottleState, now: Temporal.Instant): Admiss
   const waitMs = waitAfterMs(failures);
   if (last !== null && waitMs > 0) {
     const retryAfterMs = waitMs - msBetween(last, now);
-    if (retryAfterMs > 0) return { kind: "blocked", retryAfterMs: Math.min(retryAfterMs, waitMs) };
+    if (retryAfterMs > 0 && !isFarAhead(last, now))
+      return { kind: "blocked", retryAfterMs: Math.min(retryAfterMs, waitMs) };
   }
   const inFlight = isLost(state, now) ? 0 : state.inFlight;
   return inFlight === 0 || failures + inFlight < FREE_FAILURES ? { kind: "admitted" } : { kind: "undecided" };
@@ -54,7 +60,12 @@ export function admissionOf(state: ThrottleState, now: Temporal.Instant): Admiss
 
 /** Whether attempts were begun by a process that died before it knew how they ended. */
 function isLost(state: ThrottleState, now: Temporal.Instant): boolean {
-  return state.inFlight > 0 && state.inFlightUntil !== null && isBefore(state.inFlightUntil, now);
+  const until = state.inFlightUntil;
+  return state.inFlight > 0 && until !== null && (isBefore(until, now) || isFarAhead(until, now));
+}
+
+function isFarAhead(instant: Temporal.Instant, now: Temporal.Instant): boolean {
+  return msBetween(now, instant) > MOST_AHEAD_MS;
 }
 
 function lastFailureAt(state: ThrottleState, now: Temporal.Instant): Temporal.Instant | null {

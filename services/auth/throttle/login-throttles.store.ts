@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { byteaArray, bytes, instant, sql, zBytes, zInstant, zVoid } from "#platform/postgres/sql.ts";
+import { MOST_AHEAD_MS } from "./backoff.ts";
 import type { AttemptKeys } from "./throttle-keys.ts";
 
 const row = z.strictObject({
@@ -50,9 +51,11 @@ export async function beginAttempt(
 ): Promise<readonly Buffer[]> {
   const at = instant(now);
   const until = instant(now.add({ seconds: IN_FLIGHT_SECONDS }));
-  const lost = sql.fragment`case when t.in_flight_until < ${at} then t.in_flight else 0 end`;
-  const inFlight = sql.fragment`case when t.in_flight_until < ${at} then 0 else t.in_flight end`;
-  const last = sql.fragment`case when t.in_flight_until < ${at} and t.in_flight > 0
+  const farAhead = instant(now.add({ milliseconds: MOST_AHEAD_MS }));
+  const isLost = sql.fragment`t.in_flight_until not between ${at} and ${farAhead}`;
+  const lost = sql.fragment`case when ${isLost} then t.in_flight else 0 end`;
+  const inFlight = sql.fragment`case when ${isLost} then 0 else t.in_flight end`;
+  const last = sql.fragment`case when ${isLost} and t.in_flight > 0
     then greatest(t.last_failure_at, t.in_flight_until) else t.last_failure_at end`;
   const counted = sql.fragment`auth.counted_failures(t.failures + ${lost}, ${last}, ${at})`;
   const isExempt = exempt === undefined ? sql.fragment`false` : sql.fragment`t.key = ${bytes(exempt)}`;
@@ -63,7 +66,8 @@ export async function beginAttempt(
       failures = t.failures + ${lost}, last_failure_at = ${last},
       in_flight = ${inFlight} + 1, in_flight_until = ${until}
     where ${isExempt} or (
-      (${last} is null or ${counted} < 10 or ${at} >= ${last} + auth.wait_after(${counted}))
+      (${last} is null or ${counted} < 10 or ${at} >= ${last} + auth.wait_after(${counted})
+        or ${last} > ${farAhead})
       and (${inFlight} = 0 or ${counted} + ${inFlight} < 10))
     returning t.key`);
 }
@@ -98,13 +102,18 @@ export async function endAttempt(
   return Math.max(0, ...failures);
 }
 
-/** Removes rows that say nothing any more. */
-export async function deleteQuietThrottles(db: Connection, now: Temporal.Instant): Promise<number> {
+/**
+ * Removes rows that say nothing any more; returns how many, at most `limit`. Rows that a login is just using stay: it
+ * neither waits for this nor meets its locks in another order.
+ */
+export async function deleteQuietThrottles(db: Connection, now: Temporal.Instant, limit: number): Promise<number> {
   const { rowCount } = await db.query(sql.type(zVoid)`
-    delete from auth.login_throttles
-    where (in_flight = 0 or in_flight_until < ${instant(now.subtract({ hours: 48 }))})
-      and coalesce(last_failure_at, '-infinity') < ${instant(now.subtract({ hours: 48 }))}
-      and coalesce(trusted_until, '-infinity') < ${instant(now)}`);
+    delete from auth.login_throttles where key in (
+      select key from auth.login_throttles
+      where (in_flight = 0 or in_flight_until < ${instant(now.subtract({ hours: 48 }))})
+        and coalesce(last_failure_at, '-infinity') < ${instant(now.subtract({ hours: 48 }))}
+        and coalesce(trusted_until, '-infinity') < ${instant(now)}
+      limit ${limit} for update skip locked)`);
   return rowCount;
 }
 

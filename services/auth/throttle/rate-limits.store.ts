@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { bytes, instant, sql, zInstant, zVoid } from "#platform/postgres/sql.ts";
+import { MOST_AHEAD_MS } from "./backoff.ts";
 
 export interface Rate {
   /** So many at once. */
@@ -21,11 +22,13 @@ export async function takeFromRate(
 ): Promise<number | undefined> {
   const at = instant(now);
   const latest = instant(now.add({ milliseconds: (rate.burst - 1) * rate.intervalMs }));
+  const farAhead = instant(now.add({ milliseconds: rate.burst * rate.intervalMs + MOST_AHEAD_MS }));
   const step = sql.fragment`make_interval(secs => ${rate.intervalMs / 1_000})`;
   const taken = await db.maybeOne(sql.type(zFull)`
     insert into auth.rate_limits as r (key, full_at) values (${bytes(key)}, ${at} + ${step})
-    on conflict (key) do update set full_at = greatest(r.full_at, ${at}) + ${step}
-    where r.full_at <= ${latest}
+    on conflict (key) do update set
+      full_at = case when r.full_at > ${farAhead} then ${at} else greatest(r.full_at, ${at}) end + ${step}
+    where r.full_at <= ${latest} or r.full_at > ${farAhead}
     returning r.full_at "fullAt"`);
   if (taken !== null) return undefined;
   const found = await db.maybeOne(sql.type(zFull)`
@@ -36,6 +39,10 @@ export async function takeFromRate(
 
 const zFull = z.strictObject({ fullAt: zInstant });
 
-export async function deleteFullRates(db: Connection, now: Temporal.Instant): Promise<void> {
-  await db.query(sql.type(zVoid)`delete from auth.rate_limits where full_at < ${instant(now)}`);
+/** Removes buckets that are full again; returns how many, at most `limit`. */
+export async function deleteFullRates(db: Connection, now: Temporal.Instant, limit: number): Promise<number> {
+  const { rowCount } = await db.query(sql.type(zVoid)`
+    delete from auth.rate_limits where key in (
+      select key from auth.rate_limits where full_at < ${instant(now)} limit ${limit} for update skip locked)`);
+  return rowCount;
 }
