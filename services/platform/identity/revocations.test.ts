@@ -42,3 +42,16 @@ test("what was revoked while the clock was far ahead locks nobody out, and hides
   revocations.add({ userId: "u1", sessionIds: [], validAfter: clock.now() });
   expect(revocations.isRevoked(claims)).toBe(true);
 });
+
+test("what was revoked while the clock was far ahead keeps nothing else from being forgotten", async () => {
+  const revocations = createRevocations(clock);
+  for (const n of [1, 2, 3]) {
+    revocations.add({ userId: `ahead${n}`, sessionIds: [], validAfter: clock.now().add({ hours: 20 }) });
+  }
+  for (let n = 0; n < 100; n += 1) revocations.add({ userId: `u${n}`, sessionIds: [], validAfter: clock.now() });
+  expect(revocations.size()).toBe(103);
+  await clock.advance(16 * 60_000);
+  for (const n of [1, 2, 3]) revocations.add({ userId: `v${n}`, sessionIds: [], validAfter: clock.now() });
+  expect(revocations.size()).toBe(6);
+  expect(revocations.isRevoked({ sub: "ahead1", sid: "", iat: nowS() })).toBe(true);
+});

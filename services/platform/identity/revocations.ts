@@ -53,9 +53,10 @@ export function createRevocations(clock: Clock): Revocations {
 
   return {
     add: ({ userId, sessionIds, validAfter }) => {
-      const oldestMs = clock.now().epochMilliseconds - NOTICE_LIFE_MS;
-      forgetBefore(users, oldestMs);
-      forgetBefore(sessions, oldestMs);
+      const nowMs = clock.now().epochMilliseconds;
+      const oldestMs = nowMs - NOTICE_LIFE_MS;
+      forgetOld(users, nowMs);
+      forgetOld(sessions, nowMs);
       const validAfterMs = validAfter.epochMilliseconds;
       if (validAfterMs < oldestMs) return;
       if (sessionIds.length === 0) raise(users, userId, validAfterMs);
@@ -69,10 +70,23 @@ export function createRevocations(clock: Clock): Revocations {
   };
 }
 
-/** Looks only at the head: what comes late and old stays until it gets there. */
-function forgetBefore(entries: Map<string, number>, oldestMs: number): void {
+/** Of those that lie ahead, so many at most are put aside at a time. */
+const ASIDE = 2;
+
+/**
+ * Looks only at the head: what comes late and old stays until it gets there. What a wrong clock put far ahead would stay
+ * at the head for as long and keep all behind it: it goes to the tail.
+ */
+function forgetOld(entries: Map<string, number>, nowMs: number): void {
+  let aside = 0;
   for (const [id, validAfterMs] of entries) {
-    if (validAfterMs >= oldestMs) return;
-    entries.delete(id);
+    if (validAfterMs >= nowMs - NOTICE_LIFE_MS) {
+      if (validAfterMs <= nowMs + NOTICE_LIFE_MS || aside === ASIDE) return;
+      aside += 1;
+      entries.delete(id);
+      entries.set(id, validAfterMs);
+    } else {
+      entries.delete(id);
+    }
   }
 }
