@@ -7,7 +7,7 @@ import { sql, zVoid } from "#platform/postgres/sql.ts";
 import { createTestDatabase, type TestDatabase } from "#platform/testing/test-database.ts";
 import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
 import { newAdmin, testPassword as password, type SignedIn, signIn } from "../testing/new-admin.ts";
-import { reasonOf } from "../testing/refusals.ts";
+import { reasonOf, refusalOf } from "../testing/refusals.ts";
 import { bearer, startTestAuth, type TestAuth } from "../testing/start-test-auth.ts";
 
 let db: TestDatabase;
@@ -80,6 +80,21 @@ test("users are found by the beginning of name or address, and pages show each e
   expect(users).toMatchObject([{ username: "root", keySalt: "" }]);
   expect(await reasonOf(auth.admin.listUsers({ query: "x".repeat(121) }, root.headers))).toBe("INVALID_FIELD");
   expect(await reasonOf(auth.admin.listUsers({ pageToken: "nonsense" }, root.headers))).toBe("INVALID_FIELD");
+});
+
+test("no e-mail address is too long for the page token that names it", async () => {
+  const prefix = "paged\u{1f600}";
+  const longest = (n: number) => `${prefix}${n}${"\u{1f600}".repeat(105)}@x.org`;
+  for (const n of [1, 2]) await newUser(undefined, longest(n));
+  const first = await auth.admin.listUsers({ query: prefix, pageSize: 1 }, root.headers);
+  const second = await auth.admin.listUsers(
+    { query: prefix, pageSize: 1, pageToken: first.nextPageToken },
+    root.headers,
+  );
+  expect([first, second].map(({ users }) => users[0]?.email)).toEqual([1, 2].map(longest));
+  // 113 characters that are 1,813 in the form in which addresses are compared.
+  const growing = newUser(undefined, `paged-${"\ufdfa".repeat(100)}@x.org`);
+  expect(await refusalOf(growing)).toMatchObject({ reason: "INVALID_FIELD", fields: ["email"] });
 });
 
 test("deactivation ends sessions and tokens at once; activation lets the user in again", async () => {

@@ -39,6 +39,9 @@ export function usernameProblem(typed: string): string | undefined {
 /** The rule that an e-mail address breaks, or undefined. Whether it takes mail only a mail can tell. */
 export function emailProblem(email: string): string | undefined {
   if (!isCleanText(email)) return "must be well-formed Unicode";
-  if (email.length > 240 || [...email].length > 120) return "must have at most 120 characters";
+  // Also as it is compared: one Arabic ligature becomes 18 letters, and a page token has no room for thousands.
+  if (email.length > 240 || [...email].length > 120 || [...normaliseName(email)].length > 120) {
+    return "must have at most 120 characters";
+  }
   return /^[^\s@\p{C}]+@[^\s@\p{C}]+$/u.test(email) ? undefined : "must be an e-mail address";
 }
