@@ -3,7 +3,17 @@ import type { Connection } from "#platform/postgres/pool.ts";
 import { recordAudit } from "../audit/audit.event.ts";
 import { planRotation, type RotationRules } from "./rotation.ts";
 import { type KeyDeps, type Keyring, newSigningKey } from "./signing-key.ts";
-import { deleteSigningKeys, insertSigningKey, lockSigningKeys, promoteNextKey } from "./signing-keys.store.ts";
+import {
+  deleteSigningKeys,
+  insertSigningKey,
+  lockSigningKeys,
+  promoteNextKey,
+  redateSigningKeys,
+  type SigningKeyRow,
+} from "./signing-keys.store.ts";
+
+/** What lies further ahead was written while a clock was wrong. */
+const MOST_AHEAD_MS = 20 * 60_000;
 
 export interface RotationResult {
   readonly promoted: boolean;
@@ -22,7 +32,7 @@ export async function rotateKeys(
 ): Promise<RotationResult> {
   const now = deps.clock.now();
   return await deps.pool.transaction(async (tx) => {
-    const plan = planRotation(await lockSigningKeys(tx), now, rules, options.wanted ?? false);
+    const plan = planRotation(await keysToRotate(tx, now), now, rules, options.wanted ?? false);
     if (plan.promote) {
       await promoteNextKey(tx, now);
       await options.onPromoted?.(tx);
@@ -32,6 +42,14 @@ export async function rotateKeys(
     if (plan.drop.length > 0) await deleteSigningKeys(tx, plan.drop);
     return { promoted: plan.promote, dropped: plan.drop, tooEarlyMs: plan.tooEarlyMs };
   });
+}
+
+async function keysToRotate(tx: Connection, now: Temporal.Instant): Promise<readonly SigningKeyRow[]> {
+  const keys = await lockSigningKeys(tx);
+  const latest = now.add({ milliseconds: MOST_AHEAD_MS });
+  const isFarAhead = (at: Temporal.Instant | null) => at !== null && Temporal.Instant.compare(at, latest) > 0;
+  const isMisdated = keys.some((key) => [key.createdAt, key.currentSince, key.previousSince].some(isFarAhead));
+  return isMisdated ? await redateSigningKeys(tx, now, latest) : keys;
 }
 
 /** Between two looks at the keys: replicas sign with a key for at most this long after another one retired it. */

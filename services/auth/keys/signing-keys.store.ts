@@ -26,6 +26,25 @@ export async function lockSigningKeys(tx: Connection): Promise<readonly SigningK
   return await tx.any(sql.type(row)`select ${columns} from auth.signing_keys order by key_id for update`);
 }
 
+/**
+ * Dates what lies after `latest` anew, as of `now`, and gives the keys as they are then: a clock that was years ahead would
+ * otherwise put rotation off for as long, the one after a theft too. The caller holds all rows.
+ */
+export async function redateSigningKeys(
+  tx: Connection,
+  now: Temporal.Instant,
+  latest: Temporal.Instant,
+): Promise<readonly SigningKeyRow[]> {
+  const redated = (column: string) => {
+    const at = sql.identifier([column]);
+    return sql.fragment`${at} = case when ${at} > ${instant(latest)} then ${instant(now)} else ${at} end`;
+  };
+  return await tx.any(sql.type(row)`
+    update auth.signing_keys
+    set ${redated("created_at")}, ${redated("current_since")}, ${redated("previous_since")}
+    returning ${columns}`);
+}
+
 export interface NewSigningKey {
   readonly keyId: string;
   readonly publicKey: Uint8Array;

@@ -41,7 +41,8 @@ export function decideRefresh(
   if (generation === session.generation) return "rotate";
   // Only a restored backup can know less than a token of ours. That is no theft.
   if (generation > session.generation) return "refused";
-  const sinceMs = now.epochMilliseconds - session.rotatedAt.epochMilliseconds;
+  // Either way: after a clock was set back the token before would otherwise be good until it is there again.
+  const sinceMs = Math.abs(now.epochMilliseconds - session.rotatedAt.epochMilliseconds);
   return generation === session.generation - 1 && sinceMs < rules.replayMs ? "replay" : "theft";
 }
 

@@ -54,6 +54,15 @@ test("after 20 seconds the token before the newest is a theft, and ends the sess
   expect(await reasonOf(auth.auth.getCurrentUser({}, bearer(second.tokens?.accessToken)))).toBe("TOKEN_INVALID");
 });
 
+test("a clock that was set back since the last refresh does not stretch the 20 seconds", async () => {
+  const first = await signIn();
+  const second = await refresh(first.refreshToken);
+  clock.jump(-60_000);
+  expect(await reasonOf(refresh(first.refreshToken))).toBe("REFRESH_TOKEN_INVALID");
+  expect(await reasonOf(refresh(second.tokens?.refreshToken ?? ""))).toBe("REFRESH_TOKEN_INVALID");
+  clock.jump(60_000);
+});
+
 test("once the newest token has been used, the one before it is a theft at once", async () => {
   const first = await signIn();
   const second = await refresh(first.refreshToken);
