@@ -42,7 +42,7 @@ export function createKeySet(source: KeySource, deps: { clock: Clock; log: Logge
   async function refresh(): Promise<void> {
     attemptedMs = clock.monotonicMs();
     try {
-      const fresh = await importKeys(await read(source));
+      const fresh = await importKeys(await read(source), log);
       if (keys !== undefined && [...keys.keys()].some((kid) => !fresh.has(kid))) epoch++;
       keys = fresh;
       isLastAttemptGood = true;
@@ -89,13 +89,19 @@ async function read(source: KeySource): Promise<readonly JWK[]> {
   return keySetSchema.parse(await response.json()).keys;
 }
 
-async function importKeys(jwks: readonly JWK[]): Promise<ReadonlyMap<string, CryptoKey>> {
+/** @throws where no key is of use: an issuer that has none has lost them, and has not withdrawn them. */
+async function importKeys(jwks: readonly JWK[], log: Logger): Promise<ReadonlyMap<string, CryptoKey>> {
   const imported = new Map<string, CryptoKey>();
   for (const jwk of jwks) {
     // Other kinds may come one day; they verify nothing here.
     if (jwk.kty !== "OKP" || jwk.crv !== "Ed25519" || jwk.kid === undefined) continue;
-    const key = await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x ?? "" }, "EdDSA");
-    if (!(key instanceof Uint8Array)) imported.set(jwk.kid, key);
+    try {
+      const key = await importJWK({ kty: jwk.kty, crv: jwk.crv, x: jwk.x ?? "" }, "EdDSA");
+      if (!(key instanceof Uint8Array)) imported.set(jwk.kid, key);
+    } catch (error) {
+      log.warn({ err: error, kid: jwk.kid }, "a key of the token issuer is no Ed25519 key: nothing it signs is good");
+    }
   }
+  if (imported.size === 0) throw new Error("the key set has no Ed25519 key");
   return imported;
 }

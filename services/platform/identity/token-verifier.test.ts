@@ -194,6 +194,23 @@ describe("the key set", () => {
     await verifier.verify(known.token);
   });
 
+  test("keeps its good keys when the issuer answers with none, and learns new ones beside a broken one", async () => {
+    using server = await startKeyServer();
+    const clock = new ManualClock();
+    const [known, next] = await Promise.all([createKey("1", clock), createKey("2", clock)]);
+    server.set({ keys: [known.jwk] });
+    const verifier = createTokenVerifier({ jwks: server.url, issuer: TEST_ISSUER, clock, log });
+    await verifier.verify(known.token);
+    server.set({ keys: [] });
+    await clock.advance(11_000);
+    await expect(verifier.verify(next.token)).rejects.toMatchObject({ reason: "DEPENDENCY_UNAVAILABLE" });
+    await verifier.verify(known.token);
+    server.set({ keys: [{ ...known.jwk, kid: "broken", x: "AA" }, known.jwk, next.jwk] });
+    await clock.advance(11_000);
+    await verifier.verify(next.token);
+    await verifier.verify(known.token);
+  });
+
   test("forgets a key that the issuer has withdrawn, and what was verified with it", async () => {
     using server = await startKeyServer();
     const clock = new ManualClock();
