@@ -7,7 +7,7 @@ import { readPendingDeletions } from "../chunks/deletions.store.ts";
 import { sortedHashes } from "../chunks/hashes.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
 import { togetherOrOneByOne } from "../chunks/one-by-one.worker.ts";
-import { deleteReplicas, insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
+import { insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
 import { pairKey } from "../chunks/report-outcomes.ts";
 import type { PlaceRequest } from "../placement/placer.ts";
 import { findChallenged } from "../proofs/challenges.store.ts";
@@ -140,8 +140,9 @@ async function planRepairs(
         chunkHash: chunk.chunkHash,
         sizeBytes: chunk.sizeBytes,
         count,
-        // One that was lost with its node, and is not back with it, is like any other node that does not have it.
-        holders: known.filter(({ state }) => state !== "lost").map((replica) => replica.nodeRowId),
+        // Also those that were lost with their nodes: a node that is back reports them itself, and must not be told meanwhile
+        // to fetch, or to give back, what it has.
+        holders: known.map((replica) => replica.nodeRowId),
         barred: [...barred, ...busyNodes],
         isOptional: true,
       },
@@ -172,8 +173,6 @@ async function assign(
   blocks: ReadonlyMap<string, number>,
 ): Promise<void> {
   const now = deps.clock.now();
-  // Only rows of replicas that were lost with these nodes: what is assigned or confirmed is no target.
-  await deleteReplicas(tx, repairs);
   await insertReplicas(
     tx,
     repairs.map((repair) => ({ ...repair, blockIndex: blocks.get(repair.chunkHash) ?? 0 })),
