@@ -72,3 +72,32 @@ test("a view that was cut off for longer than changes are kept reads everything 
   await pool.query(sql.unsafe`update node_registry.node_leases set free_bytes = 77`);
   await vi.waitFor(() => expect(view.candidates().every((node) => node.freeBytes === 77)).toBe(true), 20_000);
 });
+
+test("what another process commits after the nodes were read, and before the log is, gets into the view", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("node_registry");
+  const owner = await db.pool("node_registry", { url: db.url("superuser") });
+  await pool.query(addNode("first"));
+  const view = createNodeTable();
+  const ring = createChangeRing(100);
+  const deps = { pool, clock: systemClock, log: createTestLogger(), view, ring, figuresPeriodMs: () => undefined };
+  const locked = Promise.withResolvers<void>();
+  const change = owner.transaction(async (tx) => {
+    await tx.query(sql.unsafe`lock table node_registry.directory_changes in access exclusive mode`);
+    locked.resolve();
+    await vi.waitFor(async () => {
+      expect(
+        await tx.exists(sql.unsafe`
+        select from pg_locks where relation = 'node_registry.directory_changes'::regclass and not granted`),
+      ).toBe(true);
+    }, 20_000);
+    expect(view.candidates()).toHaveLength(1);
+    await tx.query(addNode("second"));
+  });
+  await locked.promise;
+  await using follower = await startFollower(deps, new AbortController().signal);
+  await change;
+  await follower.caughtUp(AbortSignal.timeout(20_000));
+  expect(view.candidates().map((node) => node.address.host)).toEqual(["first", "second"]);
+  expect([ring.compacted, ring.head, view.revision]).toEqual([0n, 2n, 2n]);
+});

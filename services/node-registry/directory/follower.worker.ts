@@ -78,7 +78,9 @@ async function loadView(deps: FollowerDeps): Promise<void> {
   deps.ring.start(head.compacted_revision);
   // The ring also gets the changes before the head, so that watchers can resume across a restart of this process.
   while (deps.ring.head < head.revision) {
-    const rows = await selectChangesAfter(deps.pool, deps.ring.head, LOAD_PAGE);
+    const logged = await selectChangesAfter(deps.pool, deps.ring.head, LOAD_PAGE);
+    // Those behind the head may have missed their nodes: they are left to be followed.
+    const rows = logged.filter((row) => row.revision <= head.revision);
     // Compacted meanwhile: the ring begins behind the gap.
     const first = rows.at(0)?.revision ?? head.revision + 1n;
     if (first !== deps.ring.head + 1n) deps.ring.start(first - 1n);
