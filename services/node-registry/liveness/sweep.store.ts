@@ -40,6 +40,12 @@ export async function clampToClock(db: Connection, leaseTtlMs: number): Promise<
   await db.query(sql.type(zVoid)`
     update node_registry.node_leases set last_beat = node_registry.lease_clock()
     where last_beat > node_registry.lease_clock() + interval '1 second'`);
+  // All by the same span: nodes that left one after the other have not left together.
+  await db.query(sql.type(zVoid)`
+    update node_registry.node_leases
+    set liveness_since = liveness_since - (ahead.latest - node_registry.lease_clock())
+    from (select max(liveness_since) as latest from node_registry.node_leases) as ahead
+    where liveness_since > node_registry.lease_clock()`);
   await db.query(sql.type(zVoid)`
     update node_registry.registry_instances set
       renewed_at = least(renewed_at, node_registry.lease_clock()),
