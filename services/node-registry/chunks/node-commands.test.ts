@@ -28,3 +28,17 @@ test("what is asked again and again keeps its id, and its deadline ahead", async
     }
   }
 });
+
+test("a node that beats more rarely than every five minutes is told what it has to do", async () => {
+  const clock = new ManualClock();
+  const commands = createNodeCommands(clock);
+  const leaseTtlMs = 30 * MINUTE_MS;
+  commands.onHeartbeat(nodeId, digestToBytes(1n));
+  commands.compared(nodeId, 1n, "different");
+  await clock.advance(12 * MINUTE_MS);
+  commands.forgetSilent(leaseTtlMs);
+  expect(commands.commandsFor(nodeId, 16).map(({ command }) => command.case)).toEqual(["reportChunks"]);
+  await clock.advance(20 * MINUTE_MS);
+  commands.forgetSilent(leaseTtlMs);
+  expect(commands.isHeard(nodeId)).toBe(false);
+});

@@ -16,7 +16,7 @@ const UNSETTLED_LIMIT_MS = 300_000;
 // What is to be deleted is said again for so long after it was last read: a node may have confirmed it at another process,
 // and have got the chunk anew. Longer than the time between two heartbeats, so that each portion is said once at least.
 const DELETIONS_STAND_MS = 20_000;
-// A node not heard by this process for so long is somebody else's affair, or nobody's.
+// A node not heard by this process for so long, and for a lease, is somebody else's affair, or nobody's.
 const FORGET_MS = 300_000;
 
 interface Heard {
@@ -52,8 +52,8 @@ export interface NodeCommands {
   deleted(nodeId: string, hashes: readonly string[]): void;
   /** The node has said which chunks it has. */
   reported(nodeId: string): void;
-  /** Drops nodes that have fallen silent. */
-  forgetSilent(): void;
+  /** Drops nodes that have fallen silent: for a lease, within which each of them would have come. */
+  forgetSilent(leaseTtlMs: number): void;
 }
 
 export function createNodeCommands(clock: Clock): NodeCommands {
@@ -114,8 +114,8 @@ export function createNodeCommands(clock: Clock): NodeCommands {
       const node = nodes.get(nodeId);
       if (node !== undefined) node.reportedAtMs = clock.monotonicMs();
     },
-    forgetSilent: () => {
-      const limitMs = clock.monotonicMs() - FORGET_MS;
+    forgetSilent: (leaseTtlMs) => {
+      const limitMs = clock.monotonicMs() - Math.max(FORGET_MS, leaseTtlMs);
       for (const [nodeId, node] of nodes) if (node.atMs < limitMs) nodes.delete(nodeId);
     },
   };

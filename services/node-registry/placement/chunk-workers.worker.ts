@@ -111,7 +111,7 @@ async function followBusyNodes(deps: WorkerDeps, signal: AbortSignal): Promise<v
       deps.placer.replaceAssigned(new Map(busy.map((row) => [row.node_id, Number(row.assigned_bytes)])));
       await loadDeletions(deps, { busy, readAtMs: startedAtMs }, loaded);
       await compareDigests(deps);
-      deps.commands.forgetSilent();
+      deps.commands.forgetSilent(deps.config.NODE_LEASE_TTL);
     } catch (error) {
       deps.log.warn({ err: error }, "what nodes have to do cannot be read, trying again");
     }
