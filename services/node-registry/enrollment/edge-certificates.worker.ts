@@ -45,15 +45,18 @@ export async function keepEdgeCertificates(
   signal: AbortSignal,
 ): Promise<void> {
   let { renewAt } = current;
+  // Until they are in use: the authorities tell of a change only once.
+  let isStale = false;
   while (!signal.aborted) {
     await deps.clock.sleep(deps.pollMs, signal);
     if (signal.aborted) return;
     try {
-      const isChanged = await deps.authorities.refresh();
-      if (!isChanged && Temporal.Instant.compare(deps.clock.now(), renewAt) < 0) continue;
+      if (await deps.authorities.refresh()) isStale = true;
+      if (!isStale && Temporal.Instant.compare(deps.clock.now(), renewAt) < 0) continue;
       const certificates = await makeEdgeCertificates(deps);
       replace(certificates);
       renewAt = certificates.renewAt;
+      isStale = false;
       deps.log.info({ authorities: certificates.clientCas.length }, "replaced the node edge's certificates");
     } catch (error) {
       deps.log.error({ err: error }, "the node edge's certificates cannot be kept up to date");
