@@ -1,6 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { expect, test } from "vitest";
+import { expect, test, vi } from "vitest";
+import { z } from "zod";
+import { sql, zInt8 } from "#platform/postgres/sql.ts";
 import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
 import { sweepPlacements } from "./upload-sweeper.worker.ts";
@@ -32,6 +34,32 @@ test("a placement that dies after it has reserved is ended by the sweeper, and i
     [`${upload.uploadId}/1`, "released"],
     [`${upload.uploadId}/2`, "held"],
   ]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("a dead placement that cannot be ended holds up neither the others nor what is owed", async () => {
+  await using f = await createChunkFixture();
+  await f.addNodes(3);
+  const stuck = newUpload();
+  const uploads = [stuck, newUpload()];
+  f.quota.onReserve = () => new Promise(() => {});
+  for (const upload of uploads) {
+    void f.chunks.placeChunks(upload).catch(() => {});
+    await vi.waitFor(() => expect(f.quota.held(upload.userId)).toBe(3_000n), 20_000);
+  }
+  f.quota.onReserve = () => {};
+  const owner = await f.db.pool("node_registry", { url: f.db.url("superuser") });
+  await owner.query(sql.unsafe`
+    create function node_registry.refuse() returns trigger language plpgsql as 'begin raise exception ''refused''; end'`);
+  await owner.query(sql.unsafe`
+    create trigger refuse before update on node_registry.uploads for each row
+    when (old.upload_id = ${sql.literalValue(stuck.uploadId)}::uuid) execute function node_registry.refuse()`);
+  f.clock.jump(60_000);
+  await sweepPlacements(f.deps);
+  expect(uploads.map(({ userId }) => f.quota.held(userId))).toEqual([3_000n, 0n]);
+  await owner.query(sql.unsafe`drop trigger refuse on node_registry.uploads`);
+  await sweepPlacements(f.deps);
+  expect(f.quota.held()).toBe(0n);
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
@@ -125,9 +153,6 @@ test("failed attempts are forgotten when their reservation keys cannot matter an
   await sweepPlacements(f.deps);
   expect(await f.pool.anyFirst(countUploads())).toEqual([0n]);
 });
-
-import { z } from "zod";
-import { sql, zInt8 } from "#platform/postgres/sql.ts";
 
 function countUploads() {
   return sql.type(z.strictObject({ count: zInt8 }))`select count(*) as count from node_registry.uploads`;
