@@ -67,12 +67,14 @@ async function attempt(deps: UpkeepDeps, work: () => Promise<void>): Promise<voi
 async function endMaintenance(deps: UpkeepDeps): Promise<void> {
   const now = deps.clock.now();
   for (const nodeId of await selectEndedMaintenance(deps.pool, now)) {
-    await changeState(deps, nodeId, {
-      state: "in_service",
-      maintenanceUntil: null,
-      reason: "maintenance ended",
-      actor: "system",
-      when: (node) => node.maintenance_until !== null && Temporal.Instant.compare(node.maintenance_until, now) <= 0,
+    await attempt(deps, async () => {
+      await changeState(deps, nodeId, {
+        state: "in_service",
+        maintenanceUntil: null,
+        reason: "maintenance ended",
+        actor: "system",
+        when: (node) => node.maintenance_until !== null && Temporal.Instant.compare(node.maintenance_until, now) <= 0,
+      });
     });
   }
 }
