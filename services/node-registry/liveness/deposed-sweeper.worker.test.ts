@@ -24,10 +24,10 @@ function sweep(pool: Pool, unwritten: ReadonlySet<bigint> = new Set()) {
   };
 }
 
-const insertNode = sql.unsafe`
+const insertNode = (name = "x") => sql.unsafe`
   with node as (
     insert into node_registry.storage_nodes (node_id, address_host, address_port, capacity_gb)
-    values (sha256('x'), 'example.org', 1, 1) returning id
+    values (sha256(${name}::text::bytea), 'example.org', 1, 1) returning id
   )
   insert into node_registry.node_leases (node_row_id, liveness, last_beat)
   select id, 'online', node_registry.lease_clock() + interval '1 hour' from node`;
@@ -53,7 +53,7 @@ test("a node whose heartbeat was answered and is not written yet is not called s
   await using db = await createTestDatabase();
   const pool = await db.pool("node_registry");
   const owner = await db.pool("node_registry", { url: db.url("superuser") });
-  await owner.query(insertNode);
+  await owner.query(insertNode());
   const rowId = await pool.oneFirst(sql.type(z.strictObject({ id: z.bigint() }))`
     select id from node_registry.storage_nodes`);
   const answered = new Set([rowId]);
@@ -80,7 +80,7 @@ test("a sweeper whose lease is taken over in the middle of a round writes nothin
   const sweptAt = () =>
     owner.oneFirst(sql.type(z.strictObject({ swept_at: zInstant.nullable() }))`
     select swept_at from node_registry.sweep_state`);
-  await owner.query(insertNode);
+  await owner.query(insertNode());
   const stopFirst = sweep(pool);
   await swept(pool);
 
@@ -108,4 +108,36 @@ test("a sweeper whose lease is taken over in the middle of a round writes nothin
   const stopSecond = sweep(pool);
   await vi.waitFor(async () => expect(await livenessIn(pool)).toBe("offline"), 20_000);
   await stopSecond();
+}, 120_000);
+
+test("a node that somebody has locked keeps no other one from being called silent, and follows", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("node_registry");
+  const owner = await db.pool("node_registry", { url: db.url("superuser") });
+  await owner.query(insertNode());
+  await owner.query(insertNode("y"));
+  const locked = Promise.withResolvers<void>();
+  const ended = Promise.withResolvers<void>();
+  const stop = sweep(pool);
+  await swept(pool);
+  const locking = owner.transaction(async (tx) => {
+    await tx.query(sql.unsafe`set local idle_in_transaction_session_timeout = 0`);
+    await tx.query(sql.unsafe`
+      select from node_registry.storage_nodes where node_id = sha256('x') for no key update`);
+    locked.resolve();
+    await ended.promise;
+  });
+  await locked.promise;
+  await pool.query(silence);
+  const expectLivenesses = (expected: string[]) =>
+    vi.waitFor(async () => {
+      const found = await pool.anyFirst(sql.type(z.strictObject({ liveness: z.string() }))`
+        select liveness from node_registry.node_leases order by node_row_id`);
+      expect(found).toEqual(expected);
+    }, 20_000);
+  await expectLivenesses(["online", "offline"]);
+  ended.resolve();
+  await locking;
+  await expectLivenesses(["offline", "offline"]);
+  await stop();
 }, 120_000);

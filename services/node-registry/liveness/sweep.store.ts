@@ -131,7 +131,11 @@ export async function countOverdue(
         node_registry.lease_clock() - ${leaseTtlMs}::float8 * interval '1 millisecond'))`);
 }
 
-/** Locks leases that are due for the next liveness, in the order of row ids, a bounded number at a time. */
+/**
+ * Locks leases that are due for the next liveness, and their nodes, in the order of row ids, a bounded number at a time.
+ * What somebody else has locked is left to the next round: a lease that is being written is that of a node that lives, and
+ * nobody who forgets to end a transaction may keep all others from being called silent.
+ */
 export async function lockSilentLeases(
   tx: Transaction,
   to: "suspect" | "offline",
@@ -148,5 +152,5 @@ export async function lockSilentLeases(
     where ${from} and ${silentFor(to === "suspect" ? suspectAfterMs : offlineAfterMs, now)} and not ${isHeldByLateProcess(now)}
     order by l.node_row_id
     limit ${limit}
-    for update of l`);
+    for no key update of l, n skip locked`);
 }
