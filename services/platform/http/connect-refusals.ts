@@ -13,6 +13,7 @@ import { type Call, callOf } from "#platform/rpc/call.ts";
 import { toConnectError } from "#platform/rpc/details.ts";
 import { malformedRequest, RpcError } from "#platform/rpc/errors.ts";
 import type { PolicedService } from "#platform/rpc/policy.ts";
+import { withoutValues } from "./unread-message.ts";
 
 /** Set on a request that is only made to have Connect write an error in its protocol. */
 const answerKey = createContextKey<ConnectError | undefined>(undefined, { description: "answer" });
@@ -48,7 +49,7 @@ export async function serveCall(
 function refusalOf(error: ConnectError, input: DescMessage): RpcError | undefined {
   if (error.code === Code.Internal) return malformedRequest(input.typeName);
   if (error.code !== Code.InvalidArgument) return undefined;
-  return new RpcError({ code: error.code, reason: "INVALID_FIELD", message: error.rawMessage });
+  return new RpcError({ code: error.code, reason: "INVALID_FIELD", message: withoutValues(error.rawMessage) });
 }
 
 /** The same for the messages of a stream, which are read while the handler runs. */
