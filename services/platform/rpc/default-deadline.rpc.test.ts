@@ -11,6 +11,7 @@ import { TestProtocol } from "#platform/testing/test-protocol.ts";
 import { systemClock } from "#platform/time/clock.ts";
 import { anonymous } from "./caller.ts";
 import { toConnectError } from "./details.ts";
+import { invalidArgument } from "./errors.ts";
 import { createInFlight } from "./in-flight.ts";
 import { createPolicy } from "./policy.ts";
 
@@ -83,6 +84,19 @@ test("what fails after the deadline is in the log", async () => {
   await expect
     .poll(() => running.lines.at(-1), { timeout: 20_000 })
     .toMatchObject({ msg: "rpc failed after it was answered", err: { message: "too late" } });
+});
+
+test("what is refused after the deadline is no failure", async () => {
+  await using running = await start({
+    unary: async ({ value }) => {
+      await delay(160);
+      throw value === "refused" ? invalidArgument([{ field: "value", rule: "is wrong" }]) : new Error("too late");
+    },
+  });
+  expect(await codeOf(running.client.unary({ value: "refused" }))).toBe(Code.DeadlineExceeded);
+  expect(await codeOf(running.client.unary({ value: "failed" }))).toBe(Code.DeadlineExceeded);
+  const late = () => running.lines.filter(({ msg }) => msg === "rpc failed after it was answered");
+  await expect.poll(late, { timeout: 20_000 }).toMatchObject([{ err: { message: "too late" } }]);
 });
 
 test("a stream has no deadline of its own", async () => {

@@ -66,11 +66,16 @@ function untilDeadline<T>(
       },
       (error: unknown) => {
         clearTimeout(timer);
-        if (isOver && error !== at.scoped.signal.reason) at.deps.calls.late(at.call, error);
+        if (isOver && isFailure(error, at.scoped)) at.deps.calls.late(at.call, error);
         reject(error);
       },
     );
   });
+}
+
+/** As opposed to a refusal, such as a wrong password, and to the end of a handler that looks at its signal. */
+function isFailure(error: unknown, scoped: CallContext): boolean {
+  return error !== scoped.signal.reason && toRpcError(error, scoped).cause !== undefined;
 }
 
 function isPromise<T>(value: T | Promise<T>): value is Promise<T> {
