@@ -19,6 +19,9 @@ export interface PasswordHasher {
   rehash(stored: string, password: string): Promise<string | undefined>;
 }
 
+/** In UTF-16 units. Taken apart, a character has at most one and a half for each byte that it has when composed. */
+const MAX_DECOMPOSED_LENGTH = 2 * MAX_PASSWORD_BYTES;
+
 /** The original system's bcrypt looks at the first 72 bytes only. */
 const BCRYPT_BYTES = 72;
 
@@ -75,7 +78,7 @@ async function verifyStored(stored: string, password: string): Promise<boolean> 
     return await argon2Verify(stored, Buffer.from(password).subarray(0, BCRYPT_BYTES));
   const secret = secretOf(password);
   // No password of ours is longer. A megabyte is not worth hashing, but its refusal takes as long as every other.
-  const isTooLong = Buffer.byteLength(password) > MAX_PASSWORD_BYTES;
+  const isTooLong = isLongerThanAny(password);
   const matches = await argon2Verify(stored, isTooLong ? secret.subarray(0, MAX_PASSWORD_BYTES) : secret);
   return matches && !isTooLong;
 }
@@ -83,7 +86,13 @@ async function verifyStored(stored: string, password: string): Promise<boolean> 
 /** Normalised, so that the same password typed on another keyboard is the same (NIST SP 800-63B-4, 3.1.1.2). */
 function secretOf(password: string): Buffer {
   // Beyond any password of ours there is nothing to normalise for, and NFKC of a megabyte takes long.
-  return Buffer.from(password.length > MAX_PASSWORD_BYTES ? password : password.normalize("NFKC"));
+  return Buffer.from(password.length > MAX_DECOMPOSED_LENGTH ? password : password.normalize("NFKC"));
+}
+
+/** Whether no password of ours could be typed so: decomposed, one of 100 bytes may come as 300. */
+function isLongerThanAny(password: string): boolean {
+  if (Buffer.byteLength(password) <= MAX_PASSWORD_BYTES) return false;
+  return password.length > MAX_DECOMPOSED_LENGTH || Buffer.byteLength(password.normalize("NFC")) > MAX_PASSWORD_BYTES;
 }
 
 function isCurrent(format: Argon2Parameters, wanted: Argon2Parameters): boolean {

@@ -142,6 +142,16 @@ describe("stored hashes", () => {
     expect(await hasher.verify(renewed, "pässwörd")).toBe(true);
   });
 
+  test("know a long password from a keyboard that takes its characters apart, and no longer one", async () => {
+    const hasher = await createPasswordHasher(parameters);
+    const password = "각".repeat(85);
+    expect([Buffer.byteLength(password), Buffer.byteLength(password.normalize("NFD"))]).toEqual([255, 765]);
+    const stored = await hasher.hash(password);
+    expect(await hasher.verify(stored, password.normalize("NFD"))).toBe(true);
+    const longer = await hasher.hash("각".repeat(86));
+    expect(await hasher.verify(longer, "각".repeat(86).normalize("NFD"))).toBe(false);
+  });
+
   test("of the original system verify on the first 72 bytes, before and after they are renewed", async () => {
     const hasher = await createPasswordHasher(parameters);
     const long = `${"p".repeat(72)} and a tail`;
