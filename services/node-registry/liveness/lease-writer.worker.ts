@@ -1,10 +1,12 @@
 import type { Metrics } from "#platform/ops/metrics.ts";
 import { type BeatFigures, foldBeat, mergeBeats, newBeat } from "./beat.ts";
+import { createReturns, type ReturnDeps } from "./returns.worker.ts";
 import {
   type BeatEntry,
   type BeatSource,
   type BeatWriteDeps,
   createBeatCounters,
+  type UnwrittenBeat,
   writeBeats,
 } from "./write-beats.worker.ts";
 
@@ -21,7 +23,7 @@ export interface LeaseWriter extends AsyncDisposable {
   lastFlushMs(): number;
 }
 
-export interface LeaseWriterDeps extends BeatWriteDeps {
+export interface LeaseWriterDeps extends BeatWriteDeps, ReturnDeps {
   readonly metrics: Metrics;
 }
 
@@ -37,10 +39,11 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
   let flushMs = 0;
   const stop = new AbortController();
   const counters = createBeatCounters(deps.metrics);
+  const returns = createReturns(deps);
 
   async function flush(): Promise<void> {
     const sources = dirty;
-    if (sources.length === 0) return;
+    if (sources.length === 0) return returns.bring();
     dirty = [];
     underWay = sources;
     const startedAtMs = deps.clock.monotonicMs();
@@ -48,14 +51,16 @@ export function startLeaseWriter(deps: LeaseWriterDeps): LeaseWriter {
     // A node can be there twice, by its stream and by unary calls, and one statement writes a row only once.
     const streams = batch.filter((entry) => entry.source.epoch !== null);
     const unary = batch.filter((entry) => entry.source.epoch === null);
-    let isComplete = true;
+    const unwritten: UnwrittenBeat[] = [];
     for (const part of [...slices(streams), ...slices(unary)]) {
-      const failed = await writeBeats(deps, part, counters);
-      if (failed.length > 0) isComplete = false;
-      for (const entry of failed) putBack(entry);
+      unwritten.push(...(await writeBeats({ ...deps, returns }, part, counters)));
     }
+    for (const entry of unwritten) putBack(entry);
     underWay = [];
+    // What is refused where others were written would be refused elsewhere too: no reason to send all nodes away.
+    const isComplete = unwritten.length < batch.length && unwritten.every((entry) => entry.isRefused);
     if (isComplete) firstUnwrittenAtMs = dirty.length > 0 ? startedAtMs : undefined;
+    await returns.bring();
     flushMs = deps.clock.monotonicMs() - startedAtMs;
     counters.flushSeconds.observe(flushMs / 1_000);
   }

@@ -110,7 +110,10 @@ export const zLockedLease = z.strictObject({
 });
 export type LockedLease = z.infer<typeof zLockedLease>;
 
-/** Locks the leases of nodes that have been heard but are not online; what comes after a goodbye is no return. */
+/**
+ * Locks the leases of nodes that have been heard but are not online, and the nodes; what comes after a goodbye is no
+ * return. Those that somebody else has locked are left out: the others must not wait for them.
+ */
 export async function lockReturningLeases(tx: Transaction, rowIds: readonly bigint[]): Promise<readonly LockedLease[]> {
   return tx.any(sql.type(zLockedLease)`
     select l.node_row_id as row_id, encode(n.node_id, 'hex') as node_id, n.state, l.liveness, l.last_beat,
@@ -119,5 +122,15 @@ export async function lockReturningLeases(tx: Transaction, rowIds: readonly bigi
     join node_registry.storage_nodes n on n.id = l.node_row_id
     where l.node_row_id = any(${int8Array(rowIds)}) and l.liveness <> 'online' and n.state <> 'deregistered'
     order by l.node_row_id
-    for update of l`);
+    for no key update of l, n skip locked`);
+}
+
+/** Those of the nodes that are not online and could be. */
+export async function selectNotOnline(db: Connection, rowIds: readonly bigint[]): Promise<readonly bigint[]> {
+  if (rowIds.length === 0) return [];
+  return db.anyFirst(sql.type(z.strictObject({ row_id: zInt8 }))`
+    select l.node_row_id as row_id
+    from node_registry.node_leases l
+    join node_registry.storage_nodes n on n.id = l.node_row_id
+    where l.node_row_id = any(${int8Array(rowIds)}) and l.liveness <> 'online' and n.state <> 'deregistered'`);
 }

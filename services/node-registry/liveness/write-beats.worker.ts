@@ -1,17 +1,15 @@
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
-import { type Outbox, transact } from "#platform/outbox/outbox.ts";
-import { isDatabaseDown } from "#platform/postgres/errors.ts";
+import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
 import type { NodeTable } from "../directory/node-table.ts";
 import type { FoldedBeat } from "./beat.ts";
-import { changeLiveness } from "./change-liveness.worker.ts";
-import { type LeaseWrite, lockReturningLeases, type WrittenLease, writeLeases } from "./leases.store.ts";
-import { backOnline } from "./liveness.ts";
+import { type LeaseWrite, type WrittenLease, writeLeases } from "./leases.store.ts";
 import { publishHeartbeat } from "./node-heartbeat.event.ts";
+import type { Returns } from "./returns.worker.ts";
 
 /** Where heartbeats of one node come from: a stream with its epoch, or unary calls with none. */
 export interface BeatSource {
@@ -27,7 +25,6 @@ export interface BeatSource {
 export interface BeatWriteDeps {
   readonly instanceId: string;
   readonly pool: Pool;
-  readonly outbox: Outbox;
   readonly nats: Nats;
   readonly clock: Clock;
   readonly log: Logger;
@@ -37,9 +34,19 @@ export interface BeatWriteDeps {
   onWritten(nodeId: string, beat: FoldedBeat): void;
 }
 
+interface FlushDeps extends BeatWriteDeps {
+  /** Nodes that are heard now and were not online. */
+  readonly returns: Pick<Returns, "add">;
+}
+
 export interface BeatEntry {
   readonly source: BeatSource;
   readonly beat: FoldedBeat;
+}
+
+export interface UnwrittenBeat extends BeatEntry {
+  /** Whether the database refuses this one, and not all that it is given. */
+  readonly isRefused: boolean;
 }
 
 /**
@@ -47,10 +54,10 @@ export interface BeatEntry {
  * database refuses must not hold up the others: halves of a refused batch are tried apart.
  */
 export async function writeBeats(
-  deps: BeatWriteDeps,
+  deps: FlushDeps,
   part: readonly BeatEntry[],
   counters: BeatCounters,
-): Promise<readonly BeatEntry[]> {
+): Promise<readonly UnwrittenBeat[]> {
   try {
     await writePart(deps, part, counters);
     return [];
@@ -61,11 +68,12 @@ export async function writeBeats(
       return [...failed, ...(await writeBeats(deps, part.slice(middle), counters))];
     }
     deps.log.error({ err: error, nodes: part.length }, "heartbeats cannot be written, they are kept");
-    return part;
+    const isRefused = !isDatabaseDown(error) && !(error instanceof PoolExhaustedError);
+    return part.map((entry) => ({ ...entry, isRefused }));
   }
 }
 
-async function writePart(deps: BeatWriteDeps, part: readonly BeatEntry[], counters: BeatCounters): Promise<void> {
+async function writePart(deps: FlushDeps, part: readonly BeatEntry[], counters: BeatCounters): Promise<void> {
   const nowMs = deps.clock.monotonicMs();
   const written = await writeLeases(
     deps.pool,
@@ -74,7 +82,6 @@ async function writePart(deps: BeatWriteDeps, part: readonly BeatEntry[], counte
     part.map((entry) => toWrite(entry, nowMs)),
   );
   const leases = new Map(written.map((lease) => [lease.node_row_id, lease]));
-  const returning: bigint[] = [];
   for (const { source, beat } of part) {
     const lease = leases.get(source.node.rowId);
     if (lease === undefined) {
@@ -82,21 +89,11 @@ async function writePart(deps: BeatWriteDeps, part: readonly BeatEntry[], counte
       continue;
     }
     counters.heartbeats.inc(beat.count);
-    if (lease.liveness !== "online") returning.push(lease.node_row_id);
+    if (lease.liveness !== "online") deps.returns.add(lease.node_row_id);
     deps.view.putFigures(lease.node_row_id, figuresOf(source, lease));
     deps.onWritten(source.node.nodeId, beat);
     if (!publishHeartbeat(deps, source.node.nodeId, lease, beat.count)) counters.unpublished.inc();
   }
-  if (returning.length > 0) await bringOnline(deps, returning);
-}
-
-/** A second transaction: the lease is renewed already, so nobody can call these nodes silent in between. */
-async function bringOnline(deps: BeatWriteDeps, rowIds: readonly bigint[]): Promise<void> {
-  const records = await transact(deps, async (tx) => {
-    const leases = await lockReturningLeases(tx, rowIds);
-    return changeLiveness(deps, tx, leases.map(backOnline));
-  });
-  for (const record of records) deps.view.put(record);
 }
 
 function toWrite({ source, beat }: BeatEntry, nowMs: number): LeaseWrite {
