@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { TOKEN_LEEWAY_S } from "#platform/identity/token-verifier.ts";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { instant, sql, uuidArray, zInstant, zUuid, zVoid } from "#platform/postgres/sql.ts";
 
@@ -54,13 +55,16 @@ export interface Rotation {
  */
 export async function rotateSession(db: Connection, rotation: Rotation): Promise<SessionRow | undefined> {
   const now = instant(rotation.now);
+  const latest = instant(rotation.now.add({ seconds: TOKEN_LEEWAY_S }));
   const found = await db.maybeOne(sql.type(row)`
     update auth.sessions s
     set generation = s.generation + 1,
         rotated_at = ${now},
         idle_expires_at = least(${instant(rotation.idleExpiresAt)}, s.absolute_expires_at),
-        -- as tokenIssuedAt in session.ts
+        -- As tokenIssuedAt in session.ts, and not before the session's other tokens that a verifier takes: a replica whose
+        -- clock is ahead made them, and a revocation has the instant of the last one.
         token_issued_at = greatest(date_trunc('second', ${now}),
+          case when s.token_issued_at <= ${latest} then s.token_issued_at end,
           case when u.valid_after <= ${now} + interval '1 day' then u.valid_after + interval '1 second' end),
         token_key_id = ${rotation.tokenKeyId},
         token_is_admin = u.is_admin,

@@ -10,7 +10,9 @@ export const TOKEN_AUDIENCE = "decentrastore";
 export const TOKEN_TYPE = "at+jwt";
 export const TOKEN_ALGORITHM = "EdDSA";
 
-const LEEWAY_S = 5;
+/** How far clocks may differ: a token is good so long after its end, and may be made so far in the future. */
+export const TOKEN_LEEWAY_S = 5;
+
 // Ours have about 400 bytes; whatever is larger is not worth a signature check.
 const MAX_TOKEN_LENGTH = 4_096;
 const CACHE_SIZE = 10_000;
@@ -86,10 +88,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const verified = known !== undefined && known.epoch === keys.epoch ? known : await check(token);
       const nowS = clock.now().epochMilliseconds / 1_000;
       // Also of a token that was good before: the clock may have gone back since.
-      if (verified.claims.iat > nowS + LEEWAY_S) {
+      if (verified.claims.iat > nowS + TOKEN_LEEWAY_S) {
         throw unauthenticated("TOKEN_INVALID", "the access token was issued in the future");
       }
-      if (verified.claims.exp + LEEWAY_S <= nowS) {
+      if (verified.claims.exp + TOKEN_LEEWAY_S <= nowS) {
         remembered.delete(token);
         throw unauthenticated("TOKEN_INVALID", "the access token has expired");
       }
@@ -118,7 +120,7 @@ async function verifySignature(
       typ: TOKEN_TYPE,
       issuer: options.issuer,
       audience: TOKEN_AUDIENCE,
-      clockTolerance: LEEWAY_S,
+      clockTolerance: TOKEN_LEEWAY_S,
       currentDate: new Date(now.epochMilliseconds),
       requiredClaims: ["sub", "iat", "exp"],
     });
