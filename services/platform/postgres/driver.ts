@@ -1,5 +1,6 @@
 import type pg from "pg";
 import { createDriverFactory, type DriverFactory } from "slonik";
+import { createIdleLinks } from "./links.ts";
 import { createOpener } from "./opener.ts";
 import { createSession } from "./session.ts";
 
@@ -27,10 +28,12 @@ export interface DriverOptions {
  */
 export function createDriver(options: DriverOptions): DriverFactory {
   const open = createOpener(options.config, options.patienceMs);
+  const idle = createIdleLinks();
   return createDriverFactory(async () => ({
     createPoolClient: async ({ clientEventEmitter }) => {
       const session = createSession({
         open,
+        idle,
         probeAfterMs: options.probeAfterMs,
         answerTimeoutMs: options.answerTimeoutMs,
         onReconnect: options.onReconnect,

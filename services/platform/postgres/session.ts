@@ -1,9 +1,12 @@
 import type pg from "pg";
 import { errorCodeOf, isConnectionLoss, TransactionLostError } from "./errors.ts";
+import { type IdleLinks, inTransaction, type Link, watchLink } from "./links.ts";
 import { toSlonikError } from "./slonik-errors.ts";
 
 export interface SessionOptions {
   readonly open: () => Promise<pg.Client>;
+  /** Shared by the sessions of a pool. */
+  readonly idle: IdleLinks;
   readonly probeAfterMs: number;
   readonly answerTimeoutMs: number;
   readonly onReconnect: () => void;
@@ -11,44 +14,57 @@ export interface SessionOptions {
   readonly onError: (error: Error) => void;
 }
 
-/** One connection to the server, as long as it lives. */
-interface Link {
-  readonly client: pg.Client;
-  isDead: boolean;
-  /** Its transaction was given up together with it; `pg` keeps the last status of a dead connection. */
-  isGivenUp: boolean;
-  lastUsedAt: number;
-  /** CommandComplete messages so far: with them it is known whether the server ran a statement before it went away. */
-  completions: number;
-  /** The transaction under way gave itself another statement timeout. */
-  isUnbounded: boolean;
-}
-
 /** More losses in a row than a restart of the server causes. */
 const maxTries = 5;
 
-/** One place in the pool. The connection behind it changes when the server takes it away. */
+/**
+ * One place in the pool. It holds a connection during a statement, or from the start of a transaction to its end, and puts
+ * it back among the idle ones; the server may take it away and another one come in its place. Nothing of a session
+ * outlives that: no session settings, no session locks.
+ */
 export function createSession(options: SessionOptions) {
   let link: Link | undefined;
+  let running = 0;
+  let isEnded = false;
   /** The transaction went away with its connection; nothing runs until its owner has rolled it back. */
   let isTransactionLost = false;
   let conflicts = 0;
 
   async function connect(): Promise<void> {
-    link = watch(await options.open(), options.onError);
+    options.idle.put(watchLink(await options.open()));
+  }
+
+  async function end(): Promise<void> {
+    isEnded = true;
+    const ended = link ?? options.idle.takeOldest();
+    link = undefined;
+    await ended?.client.end();
+  }
+
+  function letGo(): void {
+    running -= 1;
+    if (link === undefined || running > 0) return;
+    // Ended while its connection was being replaced.
+    if (isEnded) link.client.connection.stream.destroy();
+    else if (inTransaction(link)) return;
+    else options.idle.put(link);
+    link = undefined;
   }
 
   async function replace(): Promise<Link> {
     // Not `end`, which waits for an answer that a lost network never brings.
     link?.client.connection.stream.destroy();
     options.onReconnect();
-    const fresh = watch(await options.open(), options.onError);
+    const fresh = watchLink(await options.open());
+    fresh.onError = options.onError;
     link = fresh;
     return fresh;
   }
 
   async function usableLink(): Promise<Link> {
+    link ??= options.idle.takeLatest();
     if (link === undefined) throw new Error("the connection is not open");
+    link.onError = options.onError;
     if (inTransaction(link)) return link;
     if (!link.isDead && performance.now() - link.lastUsedAt > options.probeAfterMs) await probe(link);
     return link.isDead ? replace() : link;
@@ -88,6 +104,7 @@ export function createSession(options: SessionOptions) {
       return emptyResult;
     }
     if (text === "START TRANSACTION" && conflicts > 0) await pause(conflicts);
+    running += 1;
     try {
       for (let tries = 1; ; tries += 1) {
         const result = await attempt(text, values, queryOptions?.name);
@@ -104,38 +121,12 @@ export function createSession(options: SessionOptions) {
         options.onConflict(code);
       }
       throw toSlonikError(error, { sql: text, values: [] });
+    } finally {
+      letGo();
     }
   }
 
-  return { connect, query, end: async () => void (await link?.client.end()) };
-}
-
-function watch(client: pg.Client, onError: (error: Error) => void): Link {
-  const link: Link = {
-    client,
-    isDead: false,
-    isGivenUp: false,
-    lastUsedAt: performance.now(),
-    completions: 0,
-    isUnbounded: false,
-  };
-  client.connection.on("commandComplete", () => {
-    link.completions += 1;
-  });
-  client.on("end", () => {
-    link.isDead = true;
-  });
-  client.on("error", (error) => {
-    link.isDead = true;
-    // The next statement finds out about a lost connection by itself. Idling in a transaction is the caller's own doing.
-    if (errorCodeOf(error) === "25P03") onError(toSlonikError(error));
-  });
-  return link;
-}
-
-function inTransaction({ client, isGivenUp }: Link): boolean {
-  const status = client.getTransactionStatus();
-  return !isGivenUp && (status === "T" || status === "E");
+  return { connect, query, end };
 }
 
 /** An empty statement; a connection that does not answer it within a second is given up. */
