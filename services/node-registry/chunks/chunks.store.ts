@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import {
   boolArray,
+  hexBytesArray,
   instant,
   int4Array,
   int8Array,
@@ -11,7 +12,6 @@ import {
   zUuid,
   zVoid,
 } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
 import { zHash } from "./hashes.ts";
 import type { LockedChunk } from "./report-outcomes.ts";
 
@@ -47,7 +47,7 @@ const columns = sql.fragment`
 export async function readChunks(db: Connection, hashes: readonly string[]): Promise<Chunk[]> {
   const rows = await db.any(sql.type(zChunk)`
     select ${columns}
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     cross join lateral (
       select * from node_registry.chunks where chunk_hash = asked.chunk_hash offset 0
     ) as c`);
@@ -67,7 +67,7 @@ export async function lockChunks(tx: Transaction, hashes: readonly string[]): Pr
   const rows = await tx.any(sql.prepared("lock_chunks", zChunk)`
     select ${columns}
     from (select set_config('plan_cache_mode', 'force_generic_plan', true)) as planning
-    cross join unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    cross join unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     cross join lateral (
       select * from node_registry.chunks where chunk_hash = asked.chunk_hash offset 0 for no key update
     ) as c`);
@@ -97,9 +97,9 @@ export async function insertChunks(tx: Transaction, lives: readonly NewLife[], t
     select life.chunk_hash, ${terms.ownerId}::uuid, life.size_bytes, ${terms.replicas}, ${terms.uploadId}::uuid,
       ${terms.reservationId}::uuid, life.proof_root, ${instant(terms.now)}
     from unnest(
-      ${hashArray(lives.map((life) => life.chunkHash))},
+      ${hexBytesArray(lives.map((life) => life.chunkHash))},
       ${int8Array(lives.map((life) => life.sizeBytes))},
-      ${hashArray(lives.map((life) => life.proofRoot))}
+      ${hexBytesArray(lives.map((life) => life.proofRoot))}
     ) with ordinality as life (chunk_hash, size_bytes, proof_root, position)
     order by life.position
     on conflict do nothing`);
@@ -117,9 +117,9 @@ export async function reviveChunks(tx: Transaction, lives: readonly NewLife[], t
       reservation_id = ${terms.reservationId}::uuid, proof_root = life.proof_root, created_at = ${instant(terms.now)},
       quorum_at = null, released_at = null
     from unnest(
-      ${hashArray(lives.map((life) => life.chunkHash))},
+      ${hexBytesArray(lives.map((life) => life.chunkHash))},
       ${int8Array(lives.map((life) => life.sizeBytes))},
-      ${hashArray(lives.map((life) => life.proofRoot))}
+      ${hexBytesArray(lives.map((life) => life.proofRoot))}
     ) as life (chunk_hash, size_bytes, proof_root)
     where c.chunk_hash = life.chunk_hash and c.released_at is not null`);
 }
@@ -135,9 +135,9 @@ export async function raiseTerms(
     set wanted_replicas = greatest(c.wanted_replicas, raised.wanted_replicas),
       proof_root = coalesce(c.proof_root, raised.proof_root)
     from unnest(
-      ${hashArray(chunks.map((chunk) => chunk.chunkHash))},
+      ${hexBytesArray(chunks.map((chunk) => chunk.chunkHash))},
       ${int4Array(chunks.map((chunk) => chunk.wantedReplicas))},
-      ${hashArray(chunks.map((chunk) => chunk.proofRoot))}
+      ${hexBytesArray(chunks.map((chunk) => chunk.proofRoot))}
     ) as raised (chunk_hash, wanted_replicas, proof_root)
     where c.chunk_hash = raised.chunk_hash`);
 }
@@ -162,7 +162,7 @@ export async function saveProgress(
       event_version = made.event_version,
       quorum_at = case when made.reached_quorum then coalesce(c.quorum_at, ${instant(now)}) else c.quorum_at end
     from unnest(
-      ${hashArray(progress.map((made) => made.chunkHash))},
+      ${hexBytesArray(progress.map((made) => made.chunkHash))},
       ${int4Array(progress.map((made) => made.confirmedReplicas))},
       ${int4Array(progress.map((made) => made.liveReplicas))},
       ${int8Array(progress.map((made) => made.eventVersion))},
@@ -181,7 +181,7 @@ export async function saveLiveReplicas(
     update node_registry.chunks c
     set live_replicas = made.live_replicas
     from unnest(
-      ${hashArray(chunks.map((chunk) => chunk.chunkHash))},
+      ${hexBytesArray(chunks.map((chunk) => chunk.chunkHash))},
       ${int4Array(chunks.map((chunk) => chunk.liveReplicas))}
     ) as made (chunk_hash, live_replicas)
     where c.chunk_hash = made.chunk_hash`);
@@ -193,7 +193,7 @@ export async function endLives(tx: Transaction, hashes: readonly string[], now: 
     update node_registry.chunks c
     set released_at = ${instant(now)}, confirmed_replicas = 0, live_replicas = 0,
       event_version = c.event_version + 1
-    from unnest(${hashArray(hashes)}) as ended (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as ended (chunk_hash)
     where c.chunk_hash = ended.chunk_hash`);
 }
 
@@ -207,7 +207,7 @@ export async function changePayer(
     update node_registry.chunks c
     set paying_upload_id = change.upload_id, reservation_id = null
     from unnest(
-      ${hashArray(changes.map((change) => change.chunkHash))},
+      ${hexBytesArray(changes.map((change) => change.chunkHash))},
       ${uuidArray(changes.map((change) => change.uploadId))}
     ) as change (chunk_hash, upload_id)
     where c.chunk_hash = change.chunk_hash`);

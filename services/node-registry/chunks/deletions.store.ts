@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
+import { hexBytesArray, instant, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 import type { Pair } from "./replicas.store.ts";
 import type { DeletionCause } from "./report-outcomes.ts";
@@ -21,7 +20,7 @@ export async function insertDeletions(
     insert into node_registry.chunk_deletions (chunk_hash, node_id, cause, requested_at)
     select chunk_hash, node_id, cause, ${instant(now)}
     from unnest(
-      ${hashArray(deletions.map((deletion) => deletion.chunkHash))},
+      ${hexBytesArray(deletions.map((deletion) => deletion.chunkHash))},
       ${int8Array(deletions.map((deletion) => deletion.nodeRowId))},
       ${textArray(deletions.map((deletion) => deletion.cause))}
     ) as asked (chunk_hash, node_id, cause)
@@ -36,7 +35,7 @@ export async function confirmDeletions(
 ): Promise<string[]> {
   const rows = await tx.any(sql.type(z.strictObject({ chunk_hash: zHash }))`
     delete from node_registry.chunk_deletions
-    where node_id = ${nodeRowId} and chunk_hash = any(${hashArray(hashes)})
+    where node_id = ${nodeRowId} and chunk_hash = any(${hexBytesArray(hashes)})
     returning encode(chunk_hash, 'hex') as chunk_hash`);
   return rows.map((row) => row.chunk_hash);
 }
@@ -47,7 +46,7 @@ const zPending = z.strictObject({ chunk_hash: zHash, node_id: zInt8 });
 export async function readPendingDeletions(db: Connection, hashes: readonly string[]): Promise<Pair[]> {
   const rows = await db.any(sql.type(zPending)`
     select encode(d.chunk_hash, 'hex') as chunk_hash, d.node_id
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     join node_registry.chunk_deletions d on d.chunk_hash = asked.chunk_hash`);
   return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));
 }

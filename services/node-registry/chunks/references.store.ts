@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { int4Array, sql, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
+import { hexBytesArray, int4Array, sql, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 
 export interface Reference {
@@ -18,7 +17,7 @@ export async function insertReferences(
     insert into node_registry.upload_chunks (upload_id, chunk_hash, block_index)
     select ${uploadId}::uuid, chunk_hash, block_index
     from unnest(
-      ${hashArray(references.map((reference) => reference.chunkHash))},
+      ${hexBytesArray(references.map((reference) => reference.chunkHash))},
       ${int4Array(references.map((reference) => reference.blockIndex))}
     ) as placed (chunk_hash, block_index)`);
 }
@@ -43,7 +42,7 @@ export async function deleteReferences(
 ): Promise<string[]> {
   const rows = await tx.any(sql.type(z.strictObject({ chunk_hash: zHash }))`
     delete from node_registry.upload_chunks
-    where upload_id = ${uploadId}::uuid and chunk_hash = any(${hashArray(hashes)})
+    where upload_id = ${uploadId}::uuid and chunk_hash = any(${hexBytesArray(hashes)})
     returning encode(chunk_hash, 'hex') as chunk_hash`);
   return rows.map((row) => row.chunk_hash);
 }
@@ -54,7 +53,7 @@ const zUse = z.strictObject({ chunk_hash: zHash, upload_id: zUuid, is_open: z.bo
 export async function readUses(db: Connection, hashes: readonly string[]) {
   const rows = await db.any(sql.type(zUse)`
     select encode(r.chunk_hash, 'hex') as chunk_hash, r.upload_id, u.state = 'open' as is_open
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     join node_registry.upload_chunks r on r.chunk_hash = asked.chunk_hash
     join node_registry.uploads u on u.upload_id = r.upload_id
     order by u.state = 'open' desc, u.placed_at, r.upload_id`);

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int4Array, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
+import { hexBytesArray, instant, int4Array, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 import type { DeletionCause, KnownReplica } from "./report-outcomes.ts";
 
@@ -35,7 +34,7 @@ const columns = sql.fragment`
 export async function readReplicas(db: Connection, hashes: readonly string[]): Promise<Replica[]> {
   const rows = await db.any(sql.type(zReplica)`
     select ${columns}
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     cross join lateral (
       select * from node_registry.chunk_storage where chunk_hash = asked.chunk_hash offset 0
     ) as s
@@ -53,7 +52,7 @@ const zStored = z.strictObject({ chunk_hash: zHash, node_id: zInt8.nullable() })
 export async function readStoredReplicas(db: Connection, hashes: readonly string[]) {
   const rows = await db.any(sql.type(zStored)`
     select encode(asked.chunk_hash, 'hex') as chunk_hash, s.node_id
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     left join lateral (
       select node_id from node_registry.chunk_storage
       where chunk_hash = asked.chunk_hash and stored_at is not null offset 0
@@ -222,7 +221,7 @@ export async function sumBuckets(db: Connection, nodeRowId: bigint): Promise<Buc
 }
 
 function hashesOf(pairs: readonly Pair[]) {
-  return hashArray(pairs.map((pair) => pair.chunkHash));
+  return hexBytesArray(pairs.map((pair) => pair.chunkHash));
 }
 
 function nodesOf(pairs: readonly Pair[]) {

@@ -1,8 +1,7 @@
 import { z } from "zod";
 import type { Transaction } from "#platform/postgres/pool.ts";
-import { int8Array, sql, uuidArray, zUuid } from "#platform/postgres/sql.ts";
+import { hexBytesArray, int8Array, sql, uuidArray, zUuid } from "#platform/postgres/sql.ts";
 import type { Availabilities } from "./availability.ts";
-import { hashArray } from "./hash-array.store.ts";
 import { changingHoldings, type HoldingChanges, toAvailabilities, zAvailability } from "./holdings.store.ts";
 import type { LockedChunk } from "./report-outcomes.ts";
 import { countedDown, readUploads, type UploadRow } from "./uploads.store.ts";
@@ -35,7 +34,7 @@ export async function settleConfirmations(
         count(*) filter (where r.upload_id = reached.charged_upload_id) as charged_chunks,
         coalesce(sum(reached.size_bytes) filter (where r.upload_id = reached.charged_upload_id), 0) as charged_bytes
       from unnest(
-        ${hashArray(reached.map((chunk) => chunk.chunkHash))},
+        ${hexBytesArray(reached.map((chunk) => chunk.chunkHash))},
         ${uuidArray(reached.map(chargedUploadOf))},
         ${int8Array(reached.map((chunk) => chunk.sizeBytes))}
       ) as reached (chunk_hash, charged_upload_id, size_bytes)

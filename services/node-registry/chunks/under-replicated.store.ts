@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int4Array, sql, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "./hash-array.store.ts";
+import { hexBytesArray, instant, int4Array, sql, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 
 export interface ReplicaHealth {
@@ -27,12 +26,12 @@ export async function saveHealth(
   await tx.query(sql.prepared("save_health", zVoid)`
     with whole as (
       delete from node_registry.under_replicated_chunks
-      where chunk_hash = any(${hashArray(whole.map((chunk) => chunk.chunkHash))})
+      where chunk_hash = any(${hexBytesArray(whole.map((chunk) => chunk.chunkHash))})
     )
     insert into node_registry.under_replicated_chunks (chunk_hash, live_replicas, wanted_replicas, since)
     select chunk_hash, live_replicas, wanted_replicas, ${instant(now)}
     from unnest(
-      ${hashArray(short.map((chunk) => chunk.chunkHash))},
+      ${hexBytesArray(short.map((chunk) => chunk.chunkHash))},
       ${int4Array(short.map((chunk) => chunk.liveReplicas))},
       ${int4Array(short.map((chunk) => chunk.wantedReplicas))}
     ) as short (chunk_hash, live_replicas, wanted_replicas)

@@ -1,9 +1,8 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
+import { hexBytesArray, int8Array, sql, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import type { Chunk } from "../chunks/chunks.store.ts";
 import { insertDeletions, readPendingDeletions } from "../chunks/deletions.store.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
 import { changeHoldings, collectHoldingChanges, ensureHoldings } from "../chunks/holdings.store.ts";
 import { deleteReplicas, insertReplicas, type Pair, type Replica, readReplicas } from "../chunks/replicas.store.ts";
@@ -124,7 +123,7 @@ export async function insertReplacedNodes(tx: Transaction, uploadId: string, fai
     insert into node_registry.replaced_nodes (upload_id, chunk_hash, node_id)
     select ${uploadId}::uuid, chunk_hash, node_id
     from unnest(
-      ${hashArray(failed.map((pair) => pair.chunkHash))}, ${int8Array(failed.map((pair) => pair.nodeRowId))}
+      ${hexBytesArray(failed.map((pair) => pair.chunkHash))}, ${int8Array(failed.map((pair) => pair.nodeRowId))}
     ) as failed (chunk_hash, node_id)
     on conflict do nothing`);
 }
@@ -143,7 +142,7 @@ export async function readReplacedNodes(db: Connection, uploadId: string): Promi
 export async function readReplacedNodesOf(db: Connection, hashes: readonly string[]): Promise<Pair[]> {
   const rows = await db.any(sql.type(zPair)`
     select encode(r.chunk_hash, 'hex') as chunk_hash, failed.node_id
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     join node_registry.upload_chunks r on r.chunk_hash = asked.chunk_hash
     join node_registry.replaced_nodes failed on failed.upload_id = r.upload_id and failed.chunk_hash = r.chunk_hash`);
   return rows.map(toPair);

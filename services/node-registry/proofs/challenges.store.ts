@@ -3,6 +3,7 @@ import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import {
   boolArray,
   byteaArray,
+  hexBytesArray,
   instant,
   int4Array,
   int8Array,
@@ -12,7 +13,6 @@ import {
   zInt8,
   zUuid,
 } from "#platform/postgres/sql.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 import type { Challenge } from "./challenge.ts";
@@ -92,11 +92,11 @@ export async function insertChallenges(
     select *, ${instant(now)}
     from unnest(
       ${uuidArray(challenges.map((challenge) => challenge.commandId))},
-      ${hashArray(challenges.map((challenge) => challenge.chunkHash))},
+      ${hexBytesArray(challenges.map((challenge) => challenge.chunkHash))},
       ${int8Array(challenges.map((challenge) => challenge.nodeRowId))},
       ${int4Array(challenges.map((challenge) => challenge.generation))},
       ${int8Array(challenges.map((challenge) => challenge.sizeBytes))},
-      ${hashArray(challenges.map((challenge) => challenge.proofRoot ?? null))},
+      ${hexBytesArray(challenges.map((challenge) => challenge.proofRoot ?? null))},
       ${int4Array(challenges.map((challenge) => challenge.leafIndex ?? null))},
       ${byteaArray(challenges.map((challenge) => challenge.nonce))},
       ${boolArray(challenges.map((challenge) => challenge.isRetry))}
@@ -121,7 +121,7 @@ export async function findChallenged(db: Connection, pairs: readonly Pair[]): Pr
   const rows = await db.any(sql.type(z.strictObject({ chunk_hash: zHash, node_id: zInt8 }))`
     select encode(p.chunk_hash, 'hex') as chunk_hash, p.node_id
     from unnest(
-      ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+      ${hexBytesArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
     ) as asked (chunk_hash, node_id)
     join node_registry.proof_challenges p on p.chunk_hash = asked.chunk_hash and p.node_id = asked.node_id`);
   return rows.map((row) => ({ chunkHash: row.chunk_hash, nodeRowId: row.node_id }));

@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, int4Array, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
+import { hexBytesArray, instant, int4Array, int8Array, sql, textArray, zInt8, zVoid } from "#platform/postgres/sql.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 
@@ -185,14 +184,14 @@ export async function doubtRoots(
     insert into node_registry.doubted_proof_roots (chunk_hash, generation, doubted_at)
     select distinct on (chunk_hash) chunk_hash, generation, ${instant(now)}
     from unnest(
-      ${hashArray(chunks.map((chunk) => chunk.chunkHash))}, ${int4Array(chunks.map((chunk) => chunk.generation))}
+      ${hexBytesArray(chunks.map((chunk) => chunk.chunkHash))}, ${int4Array(chunks.map((chunk) => chunk.generation))}
     ) as doubted (chunk_hash, generation)
     order by chunk_hash
     on conflict (chunk_hash) do update set generation = excluded.generation, doubted_at = excluded.doubted_at`);
 }
 
 function hashesOf(pairs: readonly Pair[]) {
-  return hashArray(pairs.map((pair) => pair.chunkHash));
+  return hexBytesArray(pairs.map((pair) => pair.chunkHash));
 }
 
 function nodesOf(pairs: readonly Pair[]) {

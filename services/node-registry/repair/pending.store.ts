@@ -1,7 +1,6 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
-import { instant, sql, zInt8 } from "#platform/postgres/sql.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
+import { hexBytesArray, instant, sql, zInt8 } from "#platform/postgres/sql.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 
@@ -17,7 +16,7 @@ export async function readPending(
   if (hashes.length === 0) return [];
   const rows = await db.any(sql.type(z.strictObject({ chunk_hash: zHash, node_id: zInt8 }))`
     select encode(asked.chunk_hash, 'hex') as chunk_hash, s.node_id
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     cross join lateral (
       select node_id, assigned_at
       from node_registry.chunk_storage

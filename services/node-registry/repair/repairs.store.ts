@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
 import {
+  hexBytesArray,
   instant,
   instantArray,
   int4Array,
@@ -12,7 +13,6 @@ import {
   zUuid,
   zVoid,
 } from "#platform/postgres/sql.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { Pair } from "../chunks/replicas.store.ts";
 import type { Silence } from "./together.ts";
@@ -31,7 +31,7 @@ export async function insertRepairs(tx: Transaction, repairs: readonly Repair[],
       (chunk_hash, node_id, command_id, generation, size_bytes, deadline, started_at)
     select *, ${instant(now)}
     from unnest(
-      ${hashArray(repairs.map((repair) => repair.chunkHash))},
+      ${hexBytesArray(repairs.map((repair) => repair.chunkHash))},
       ${int8Array(repairs.map((repair) => repair.nodeRowId))},
       ${uuidArray(repairs.map((repair) => repair.commandId))},
       ${int4Array(repairs.map((repair) => repair.generation))},
@@ -49,7 +49,7 @@ export async function refuseRepairs(tx: Transaction, pairs: readonly Pair[], now
   await tx.query(sql.type(zVoid)`
     update node_registry.chunk_repairs r set refused_at = ${instant(now)}
     from unnest(
-      ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+      ${hexBytesArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
     ) as refused (chunk_hash, node_id)
     where r.chunk_hash = refused.chunk_hash and r.node_id = refused.node_id and r.refused_at is null`);
 }
@@ -63,7 +63,7 @@ export async function deleteRepairs(tx: Connection, repairs: readonly Repair[]):
   const rows = await tx.any(sql.type(z.strictObject({ command_id: zUuid }))`
     delete from node_registry.chunk_repairs r
     using unnest(
-      ${hashArray(repairs.map((repair) => repair.chunkHash))}, ${int8Array(repairs.map((repair) => repair.nodeRowId))},
+      ${hexBytesArray(repairs.map((repair) => repair.chunkHash))}, ${int8Array(repairs.map((repair) => repair.nodeRowId))},
       ${uuidArray(repairs.map((repair) => repair.commandId))}
     ) as ended (chunk_hash, node_id, command_id)
     where r.chunk_hash = ended.chunk_hash and r.node_id = ended.node_id and r.command_id = ended.command_id
@@ -135,7 +135,7 @@ export async function readPauses(
 ): Promise<ReadonlyMap<string, { readonly failures: number; readonly until: Temporal.Instant }>> {
   const rows = await db.any(sql.type(z.strictObject({ chunk_hash: zHash, failures: z.int(), until: zInstant }))`
     select encode(p.chunk_hash, 'hex') as chunk_hash, p.failures, p.until
-    from unnest(${hashArray(hashes)}) as asked (chunk_hash)
+    from unnest(${hexBytesArray(hashes)}) as asked (chunk_hash)
     join node_registry.repair_pauses p on p.chunk_hash = asked.chunk_hash`);
   return new Map(rows.map((row) => [row.chunk_hash, { failures: row.failures, until: row.until }]));
 }
@@ -149,7 +149,7 @@ export async function savePauses(
     insert into node_registry.repair_pauses (chunk_hash, failures, until)
     select distinct on (chunk_hash) chunk_hash, failures, until
     from unnest(
-      ${hashArray(pauses.map((pause) => pause.chunkHash))},
+      ${hexBytesArray(pauses.map((pause) => pause.chunkHash))},
       ${int4Array(pauses.map((pause) => pause.failures))},
       ${instantArray(pauses.map((pause) => pause.until))}
     ) as pause (chunk_hash, failures, until)
@@ -161,7 +161,7 @@ export async function savePauses(
 export async function deletePauses(db: Connection, hashes: readonly string[], before: Temporal.Instant): Promise<void> {
   await db.query(sql.type(zVoid)`
     delete from node_registry.repair_pauses
-    where chunk_hash = any(${hashArray(hashes)}) or until < ${instant(before)}`);
+    where chunk_hash = any(${hexBytesArray(hashes)}) or until < ${instant(before)}`);
 }
 
 const zReplica = z.strictObject({ chunk_hash: zHash });
@@ -188,7 +188,7 @@ export async function lockReplicas(tx: Transaction, pairs: readonly Pair[]): Pro
     select
     from (
       select * from unnest(
-        ${hashArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
+        ${hexBytesArray(pairs.map((pair) => pair.chunkHash))}, ${int8Array(pairs.map((pair) => pair.nodeRowId))}
       ) as asked (chunk_hash, node_id)
       order by chunk_hash, node_id
     ) as sorted

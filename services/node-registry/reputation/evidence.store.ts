@@ -1,7 +1,16 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instantArray, int4Array, int8Array, sql, textArray, zInstant, zInt8, zVoid } from "#platform/postgres/sql.ts";
-import { hashArray } from "../chunks/hash-array.store.ts";
+import {
+  hexBytesArray,
+  instantArray,
+  int4Array,
+  int8Array,
+  sql,
+  textArray,
+  zInstant,
+  zInt8,
+  zVoid,
+} from "#platform/postgres/sql.ts";
 import { zHash } from "../chunks/hashes.ts";
 import type { EvidenceKind } from "./formula.ts";
 
@@ -65,7 +74,7 @@ async function insertEntries(tx: Transaction, entries: readonly NewEvidence[]): 
       ${textArray(entries.map((entry) => entry.kind))},
       ${int4Array(entries.map((entry) => entry.count))},
       ${instantArray(entries.map((entry) => entry.occurredAt))},
-      ${hashArray(entries.map((entry) => entry.chunkHash ?? null))},
+      ${hexBytesArray(entries.map((entry) => entry.chunkHash ?? null))},
       ${sql.array(
         entries.map((entry) => entry.commandId ?? null),
         "uuid",

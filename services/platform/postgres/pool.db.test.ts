@@ -6,7 +6,21 @@ import { createTestDatabase } from "../testing/test-database.ts";
 import { connectClient } from "./client.ts";
 import { isStatementTimeout, PoolExhaustedError, RowShapeError, uniqueViolationOf } from "./errors.ts";
 import { backgroundOf, type PoolOptions } from "./pool.ts";
-import { byteaArray, bytes, hexBytes, instant, instantArray, int8Array, sql, zBytes, zInstant, zInt8 } from "./sql.ts";
+import {
+  byteaArray,
+  bytes,
+  hexBytes,
+  hexBytesArray,
+  instant,
+  instantArray,
+  int8Array,
+  sql,
+  uuidArray,
+  zBytes,
+  zInstant,
+  zInt8,
+  zUuid,
+} from "./sql.ts";
 
 test("values come back as they went in: microseconds, 64 bits, bytes, arrays", async () => {
   await using db = await createTestDatabase();
@@ -38,6 +52,24 @@ test("values come back as they went in: microseconds, 64 bits, bytes, arrays", a
     "0102",
     "78",
   ]);
+});
+
+test("arrays keep their nulls and may be empty, and what is no value of their type is refused before it is sent", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const id = "0190A1B2-c3d4-7e5f-8091-a2b3c4d5e6f7";
+  const row = sql.type(z.strictObject({ ids: z.array(zUuid.nullable()), hex: z.array(zBytes.nullable()) }));
+  const read = (ids: (string | null)[], hex: (string | null)[]) =>
+    pool.one(row`select ${uuidArray(ids)} as ids, ${hexBytesArray(hex)} as hex`);
+  expect(await read([null, id, null], ["00FF", null, ""])).toEqual({
+    ids: [null, id.toLowerCase(), null],
+    hex: [Buffer.from([0, 255]), null, Buffer.alloc(0)],
+  });
+  expect(await read([], [])).toEqual({ ids: [], hex: [] });
+  const tooShort = id.slice(1);
+  for (const wrong of [tooShort, `${tooShort}g`, `${id}0`, ""])
+    expect(() => uuidArray([wrong])).toThrow(/16 bytes in hex/);
+  for (const wrong of ["0", "0g", "0x00", "00 1"]) expect(() => hexBytesArray([wrong])).toThrow(/bytes in hex/);
 });
 
 test("a row that does not fit its schema is an error that names columns and no values", async () => {
