@@ -1,5 +1,6 @@
 import type { Clock } from "#platform/time/clock.ts";
 import type { NetworkView } from "../directory/network-view.ts";
+import { createCallPools } from "./call-pools.ts";
 import { type DrawRequest, drawNodes, type SoftRule } from "./draw.ts";
 import { buildPools, type Pools } from "./pools.ts";
 import { buildRoster, isCurrent, type Roster } from "./roster.ts";
@@ -46,7 +47,6 @@ export interface Placer {
 // Building the pools takes about 0.25 ms per thousand nodes: this spends at most a fortieth of the time on it.
 const POOL_AGE_MS_PER_NODE = 0.01;
 const MAX_POOL_AGE_MS = 1_000;
-const MAX_REBUILDS_PER_CALL = 20;
 
 export function createPlacer(deps: { view: NetworkView; clock: Clock; random: () => number }): Placer {
   const { view, clock, random } = deps;
@@ -60,15 +60,16 @@ export function createPlacer(deps: { view: NetworkView; clock: Clock; random: ()
     const takenBy = (rowId: bigint) => assignedBytesOf(rowId) + (given.get(Number(rowId)) ?? 0);
     const nodes = new Map<string, readonly bigint[]>();
     const relaxed = new Set<SoftRule>();
-    let current = pools.current();
-    let rebuilds = 0;
+    const ofCall = createCallPools(pools.current(), (sizeBytes) => {
+      const taken = [...given].map(([rowId, bytes]) => [rowId, bytes + (assigned.get(rowId) ?? 0)] as const);
+      return buildPools(pools.roster(), new Map([...assigned, ...taken]), sizeBytes);
+    });
     for (const request of requests) {
       const sizeBytes = Number(request.sizeBytes);
+      let current = ofCall.latest(sizeBytes);
       let drawn = drawNodes(current, toDrawRequest(current.roster, request, takenBy), random);
-      if (drawn === undefined && rebuilds < MAX_REBUILDS_PER_CALL) {
-        rebuilds += 1;
-        const taken = [...given].map(([rowId, bytes]) => [rowId, bytes + (assigned.get(rowId) ?? 0)] as const);
-        current = buildPools(pools.roster(), new Map([...assigned, ...taken]), sizeBytes);
+      if (drawn === undefined) {
+        current = ofCall.rebuilt(sizeBytes) ?? current;
         drawn = drawNodes(current, toDrawRequest(current.roster, request, takenBy), random);
       }
       if (drawn === undefined && !request.isOptional) return undefined;
