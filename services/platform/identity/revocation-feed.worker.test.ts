@@ -104,7 +104,7 @@ test("a malformed event is passed over", async () => {
   expect(service.refuses(broken ?? "")).toBe(false);
 });
 
-// The last one, because the publisher of the others loses the broker too.
+// The last ones, because the publisher of the others loses the broker too.
 test("what is revoked while a verifier has lost the broker is known again after it came back", {
   timeout: 120_000,
 }, async () => {
@@ -116,5 +116,24 @@ test("what is revoked while a verifier has lost the broker is known again after 
   // A new connection is quicker than those that wait before they try again.
   await using quick = await connectNats({ url: nats.url("auth"), name: "quick publisher", log });
   await publish("deactivated", missed ?? "", 0, quick);
+  await until(() => service.refuses(missed ?? ""));
+});
+
+test("what was revoked meanwhile is also found in a stream that was lost and has grown beyond the old one", {
+  timeout: 120_000,
+}, async () => {
+  await using service = await verifier();
+  await nats.kill();
+  await until(() => !service.isConnected());
+  await nats.start();
+  const [missed] = users(1);
+  await using quick = await connectNats({ url: nats.url("auth"), name: "quick publisher", log });
+  await using operator = await connectNats({ url: nats.url("operator"), name: "operator", log });
+  const { streams } = await operator.connection.jetstreamManager();
+  const { last_seq } = (await streams.info("USERS")).state;
+  await streams.delete("USERS");
+  await ensureStream(quick, "USERS", {}, log);
+  await publish("deactivated", missed ?? "", 0, quick);
+  await Promise.all(users(last_seq).map((user) => publish("registered", user, 0, quick)));
   await until(() => service.refuses(missed ?? ""));
 });

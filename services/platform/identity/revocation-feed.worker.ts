@@ -58,7 +58,7 @@ export async function startRevocationFeed(options: RevocationFeedOptions): Promi
   const firstSync = Promise.withResolvers<void>();
 
   const running = (async () => {
-    const position: Position = { next: undefined };
+    const position: Position = { next: undefined, streamCreated: undefined };
     while (!signal.aborted) {
       wake = new AbortController();
       try {
@@ -92,15 +92,17 @@ export async function startRevocationFeed(options: RevocationFeedOptions): Promi
 interface Position {
   /** The first sequence that was not read yet; undefined before the first reading. */
   next: number | undefined;
+  /** Which stream of that name was read. */
+  streamCreated: string | undefined;
 }
 
 async function catchUp(options: RevocationFeedOptions, position: Position, signal: AbortSignal): Promise<void> {
   const { nats, clock } = options;
   const { streams } = await nats.connection.jetstreamManager({ checkAPI: false });
-  const { state } = await streams.info("USERS");
+  const { state, created } = await streams.info("USERS");
   const end = state.last_seq + 1;
-  // A stream that ends before what was read is another one: it was lost and made again.
-  const isNew = position.next === undefined || position.next > end;
+  // It was lost and made again, or put back to what it was earlier: its numbers mean other events.
+  const isNew = position.next === undefined || position.streamCreated !== created || position.next > end;
   const since = clock.now().subtract({ milliseconds: NOTICE_LIFE_MS });
   const from = isNew ? await firstSince(nats, since, state.first_seq, end) : (position.next ?? 1);
   if (from < end) {
@@ -110,7 +112,9 @@ async function catchUp(options: RevocationFeedOptions, position: Position, signa
       }
     }
   }
-  if (!signal.aborted) position.next = end;
+  if (signal.aborted) return;
+  position.next = end;
+  position.streamCreated = created;
 }
 
 /** The first sequence whose event is not older than `since`: events lie in the stream about in their order of time. */
