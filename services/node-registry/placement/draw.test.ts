@@ -127,6 +127,18 @@ test("nodes on probation get their small share together, and never more than the
   }
 });
 
+test("the share of nodes on probation does not grow where most of the others turn out to be full", () => {
+  const nodes = Array.from({ length: 60 }, (_, index) => candidate(index, { isOnProbation: index >= 30 }));
+  const pools = poolsOf(nodes);
+  const random = randomFrom(13);
+  let hits = 0;
+  for (let round = 0; round < 20_000; round += 1) {
+    const drawn = draw(pools, { accept: ({ rowId }) => rowId < 3n || rowId >= 30n }, random);
+    if (Number(drawn?.chosen[0]?.rowId) >= 30) hits += 1;
+  }
+  expect(hits / 20_000).toBeCloseTo(PROBATION_SHARE, 2);
+});
+
 test("what is left out is never drawn, and everything else still by weight", () => {
   const nodes = Array.from({ length: 12 }, (_, index) =>
     candidate(index, { peerNetwork: `n${index % 6}`, region: `r${index % 3}`, reputationScore: (1 + index) / 12 }),

@@ -54,8 +54,10 @@ export function drawNodes(pools: Pools, request: DrawRequest, random: () => numb
   const holders = [...request.holders];
   const out = [...request.barred, ...request.holders];
   let rejections = 0;
+  // Once for each replica and not for each try: tries that the others fail would add to the share.
+  let wantsProbation = random() < probationChance(pools);
   while (chosen.length < request.count) {
-    const found = drawOne(pools, holders, out, random);
+    const found = drawOne(pools, { holders, out, wantsProbation }, random);
     if (found === undefined) return undefined;
     out.push(found.position);
     if (!request.accept(found.position)) {
@@ -66,6 +68,7 @@ export function drawNodes(pools: Pools, request: DrawRequest, random: () => numb
     chosen.push(found.position);
     holders.push(found.position);
     for (const rule of found.relaxed) relaxed.add(rule);
+    wantsProbation = random() < probationChance(pools);
   }
   return { chosen, relaxed };
 }
@@ -77,11 +80,13 @@ interface Found {
 
 function drawOne(
   pools: Pools,
-  holders: readonly number[],
-  out: readonly number[],
+  {
+    holders,
+    out,
+    wantsProbation,
+  }: { readonly holders: readonly number[]; readonly out: readonly number[]; readonly wantsProbation: boolean },
   random: () => number,
 ): Found | undefined {
-  const wantsProbation = random() < probationChance(pools);
   const [preferred, other] = wantsProbation
     ? [pools.probation, pools.established]
     : [pools.established, pools.probation];
