@@ -26,13 +26,15 @@ export class DatabaseSetupError extends Error {
   override readonly name = "DatabaseSetupError";
 }
 
+const TRANSACTION_LOST = "40000";
+
 /**
  * The connection went away during a transaction, which therefore did not happen. The code is one that slonik answers by
  * calling the transaction's callback again.
  */
 export class TransactionLostError extends SlonikError {
   override readonly name = "TransactionLostError";
-  readonly code = "40000";
+  readonly code = TRANSACTION_LOST;
 
   constructor(cause?: unknown) {
     super("the database connection was lost during a transaction", cause instanceof Error ? { cause } : {});
@@ -96,7 +98,8 @@ export function isStatementTimeout(error: unknown): boolean {
 
 /** Serialization failures and deadlocks, after the retries of the pool. */
 export function isTransactionConflict(error: unknown): boolean {
-  return errorCodeOf(error)?.startsWith("40") ?? false;
+  const code = errorCodeOf(error) ?? "";
+  return code.startsWith("40") && code !== TRANSACTION_LOST;
 }
 
 const lossCodes = new Set(["08000", "08003", "08006", "57P01", "57P02", "ECONNRESET", "EPIPE", "ETIMEDOUT"]);
