@@ -1,3 +1,4 @@
+import { X509Certificate } from "node:crypto";
 import { expect, test } from "vitest";
 import { ManualClock } from "#platform/testing/manual-clock.ts";
 import { createTestLogger } from "#platform/testing/test-database.ts";
@@ -13,24 +14,40 @@ async function authority(clock: ManualClock, id: bigint, state: Authority["state
   return { ...created, id, state, stateSince: from, expiresAt: from.add({ milliseconds: YEAR_MS }) };
 }
 
-test("an authority whose certificate could not be put to use at once is trusted a round later", async () => {
-  const clock = new ManualClock();
+/** Its one authority is active; what is announced is found by the next look. */
+async function createParts(clock: ManualClock) {
   const active = await authority(clock, 1n, "active");
-  let known = [active];
-  let isNew = false;
+  const state = { known: [active], isNew: false };
   const authorities: Authorities = {
     issuing: () => active,
     serving: () => active,
-    trusted: () => known,
+    trusted: () => state.known,
     bundlePem: () => active.certificatePem,
     pin: () => "",
     refresh: async () => {
-      const wasNew = isNew;
-      isNew = false;
-      return wasNew;
+      const { isNew } = state;
+      state.isNew = false;
+      return isNew;
     },
   };
-  const deps = { authorities, clock, log: createTestLogger(), names: [], pollMs: 1_000 };
+  const announce = async () => {
+    state.known = [active, await authority(clock, 2n, "announced")];
+    state.isNew = true;
+  };
+  return { announce, deps: { authorities, clock, log: createTestLogger(), names: [], pollMs: 1_000 } };
+}
+
+async function rounds(clock: ManualClock, count: number): Promise<void> {
+  for (let round = 0; round < count; round += 1) {
+    await clock.untilSleeping();
+    await clock.advance(1_000);
+  }
+  await clock.untilSleeping();
+}
+
+test("an authority whose certificate could not be put to use at once is trusted a round later", async () => {
+  const clock = new ManualClock();
+  const { announce, deps } = await createParts(clock);
   const stop = new AbortController();
   const trusted: number[] = [];
   let failures = 2;
@@ -40,13 +57,29 @@ test("an authority whose certificate could not be put to use at once is trusted 
     trusted.push(clientCas.length);
   };
   const keeping = keepEdgeCertificates(deps, await makeEdgeCertificates(deps), replace, stop.signal);
-  known = [active, await authority(clock, 2n, "announced")];
-  isNew = true;
-  for (let round = 0; round < 5; round += 1) {
-    await clock.untilSleeping();
-    await clock.advance(deps.pollMs);
-  }
+  await announce();
+  await rounds(clock, 5);
   stop.abort();
   await keeping;
   expect(trusted).toEqual([2]);
+});
+
+test("a server certificate that was made while the clock was ahead is replaced when it has gone back", async () => {
+  const clock = new ManualClock();
+  const { deps } = await createParts(clock);
+  clock.jump(2 * 3_600_000);
+  const stop = new AbortController();
+  const validFrom: Date[] = [];
+  const replace = ({ certificate }: { certificate: string }) => {
+    validFrom.push(new X509Certificate(certificate).validFromDate);
+  };
+  const keeping = keepEdgeCertificates(deps, await makeEdgeCertificates(deps), replace, stop.signal);
+  await rounds(clock, 2);
+  expect(validFrom).toEqual([]);
+  clock.jump(-2 * 3_600_000);
+  await rounds(clock, 3);
+  stop.abort();
+  await keeping;
+  expect(validFrom).toHaveLength(1);
+  expect(validFrom[0]?.getTime()).toBeLessThan(clock.now().epochMilliseconds);
 });

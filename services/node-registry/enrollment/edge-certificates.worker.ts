@@ -5,6 +5,8 @@ import type { Authorities } from "./authorities.worker.ts";
 import { issueServerCertificate } from "./certificates.ts";
 
 const SERVER_TTL_MS = 30 * 86_400_000;
+/** A clock that is behind the certificate by more than this has gone back. Certificates are valid some minutes before. */
+const CLOCK_SLACK = Temporal.Duration.from({ minutes: 1 });
 const LOCAL_NAMES = ["localhost", "127.0.0.1", "::1"];
 export const AUTHORITIES_POLL_MS = 5_000;
 
@@ -18,6 +20,7 @@ export interface EdgeCertificatesDeps {
 }
 
 export interface ServerCertificate extends EdgeCertificates {
+  readonly madeAt: Temporal.Instant;
   readonly renewAt: Temporal.Instant;
 }
 
@@ -30,13 +33,15 @@ export async function makeEdgeCertificates(deps: EdgeCertificatesDeps): Promise<
     certificate: issued.certificatePem,
     privateKey: issued.privateKeyPem,
     clientCas: deps.authorities.trusted().map((authority) => authority.certificatePem),
+    madeAt: from,
     renewAt: from.add({ milliseconds: (SERVER_TTL_MS * 2) / 3 }),
   };
 }
 
 /**
  * Follows the authorities: trusts an announced one, serves with the right one, forgets a retired one, and replaces the
- * server certificate before it ends. Connections that are open stay.
+ * server certificate before it ends, and one from a clock that was ahead, which nodes would refuse until then. Connections
+ * that are open stay.
  */
 export async function keepEdgeCertificates(
   deps: EdgeCertificatesDeps,
@@ -44,7 +49,7 @@ export async function keepEdgeCertificates(
   replace: (certificates: EdgeCertificates) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  let { renewAt } = current;
+  let { madeAt, renewAt } = current;
   // Until they are in use: the authorities tell of a change only once.
   let isStale = false;
   while (!signal.aborted) {
@@ -52,10 +57,13 @@ export async function keepEdgeCertificates(
     if (signal.aborted) return;
     try {
       if (await deps.authorities.refresh()) isStale = true;
-      if (!isStale && Temporal.Instant.compare(deps.clock.now(), renewAt) < 0) continue;
+      const now = deps.clock.now();
+      const isDue = Temporal.Instant.compare(now, renewAt) >= 0;
+      const isFromAhead = Temporal.Instant.compare(now.add(CLOCK_SLACK), madeAt) < 0;
+      if (!isStale && !isDue && !isFromAhead) continue;
       const certificates = await makeEdgeCertificates(deps);
       replace(certificates);
-      renewAt = certificates.renewAt;
+      ({ madeAt, renewAt } = certificates);
       isStale = false;
       deps.log.info({ authorities: certificates.clientCas.length }, "replaced the node edge's certificates");
     } catch (error) {
