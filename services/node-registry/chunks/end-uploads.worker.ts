@@ -4,6 +4,7 @@ import { type Chunk, lockChunks } from "./chunks.store.ts";
 import { dropReferences, endChunks } from "./end-of-life.worker.ts";
 import { sortedHashes } from "./hashes.ts";
 import { oneByOne } from "./one-by-one.worker.ts";
+import { bringUploadsBack } from "./overlong-uploads.store.ts";
 import { readReferences, readUses } from "./references.store.ts";
 import { uploadExpired } from "./upload-ended.event.ts";
 import { expireUpload, forgetReplacedNodes, lockUploads, readDueUploads, settleUpload } from "./uploads.store.ts";
@@ -69,6 +70,7 @@ async function withoutOpenUpload(
 
 /** One round over uploads whose 24 hours are over; answers whether there may be more at once. */
 export async function endDueUploads(deps: EndDeps & Pick<Deps, "log">, signal?: AbortSignal): Promise<boolean> {
+  await bringUploadsBack(deps.pool, deps.clock.now());
   const due = await readDueUploads(deps.pool, ["open", "completed"], deps.clock.now(), BATCH);
   const ended = await oneByOne(
     deps,
