@@ -12,10 +12,18 @@ export function sealedHeaders(envelope: Envelope, expectedStream?: string): MsgH
   }
   const text =
     `NATS/1.0\r\nNats-Msg-Id: ${eventId}\r\nce-specversion: 1.0\r\nce-id: ${eventId}\r\nce-type: ${type}\r\n` +
-    `ce-source: ${source}\r\nce-subject: ${key}\r\nce-time: ${time}\r\nce-sequence: ${sequence}\r\n` +
+    `ce-source: ${source}\r\nce-subject: ${key}\r\nce-time: ${textOf(time)}\r\nce-sequence: ${sequence}\r\n` +
     `ce-keyversion: ${keyVersion}\r\ncontent-type: application/protobuf\r\n` +
     (traceparent === undefined ? "" : `traceparent: ${traceparent}\r\n`) +
     (expectedStream === undefined ? "" : `Nats-Expected-Stream: ${expectedStream}\r\n`);
   const bytes = Buffer.from(`${text}\r\n`);
   return Object.assign(newHeaders(), { encode: () => bytes });
+}
+
+let latestTime: { readonly time: Temporal.Instant; readonly text: string } | undefined;
+
+/** The events of one transaction share their time. */
+function textOf(time: Temporal.Instant): string {
+  if (latestTime?.time !== time) latestTime = { time, text: time.toString() };
+  return latestTime.text;
 }

@@ -72,12 +72,17 @@ export function streamConfig(
 }
 
 const byPrefix = Object.entries(streamDefinitions).flatMap(([name, { subjects }]) =>
-  isStreamName(name) ? subjects.map((pattern) => ({ name, pattern, prefix: pattern.replace(/[*>]$/, "") })) : [],
+  isStreamName(name)
+    ? subjects.map((pattern) => ({ name, prefix: pattern.slice(0, -1), isOneWord: pattern.endsWith("*") }))
+    : [],
 );
 
-/** The stream that keeps this subject, by the definitions above. */
+/** The stream that keeps this subject, by the definitions above: their patterns have one wildcard, and that at the end. */
 export function streamOf(subject: string): StreamName | undefined {
-  return byPrefix.find(({ prefix, pattern }) => subject.startsWith(prefix) && subjectMatches(pattern, subject))?.name;
+  return byPrefix.find(({ prefix, isOneWord }) => {
+    const isBelow = subject.length > prefix.length && subject.startsWith(prefix);
+    return isBelow && !(isOneWord && subject.includes(".", prefix.length));
+  })?.name;
 }
 
 export function isStreamName(name: string): name is StreamName {

@@ -71,6 +71,10 @@ test("every event has one stream", () => {
   expect(streamOf("decentrastore.user.registered.u")).toBe("USERS");
   expect(streamOf("decentrastore.quota.threshold.u")).toBe("QUOTAS");
   expect(streamOf("decentrastore.unknown.x")).toBeUndefined();
+  expect(streamOf("decentrastore.node.online")).toBeUndefined();
+  expect(streamOf("decentrastore.node.online.")).toBeUndefined();
+  expect(streamOf("decentrastore.node.online.a.b")).toBeUndefined();
+  expect(streamOf("decentrastore.chunk.stored.a.b")).toBe("CHUNKS");
   const all = Object.values(streamDefinitions).flatMap(({ subjects }) => subjects);
   const examples = all.map((pattern) => pattern.replace("*", "x").replace(">", "x.y"));
   for (const example of examples) expect(all.filter((pattern) => subjectMatches(pattern, example))).toHaveLength(1);

@@ -104,10 +104,11 @@ export async function markPublished(
   epoch: bigint,
   stored: readonly Stored[],
 ): Promise<boolean> {
-  const times = stored.map(({ row }) => row.created_at);
+  // Rows of one transaction share their time, as an object.
+  const times = [...new Set(stored.map(({ row }) => row.created_at))];
   const farthest = new Map<string, number>();
   for (const { stream, sequence } of stored) farthest.set(stream, Math.max(sequence, farthest.get(stream) ?? 0));
-  const sequences = JSON.stringify(Object.fromEntries(stored.map(({ row, sequence }) => [row.id, sequence])));
+  const sequences = `{${stored.map(({ row, sequence }) => `"${row.id}":${sequence}`).join(",")}}`;
   const { is_leader } = await db.one(sql.type(zIsLeader)`
     with leader as materialized (
       select epoch from ${sql.identifier([schema, "leases"])}

@@ -8,7 +8,7 @@ const asText: Parser = (value) => value;
 /** The fixed oid of a type and of its array. */
 const types: readonly { oid: number; arrayOid: number; parse: Parser }[] = [
   { oid: 20, arrayOid: 1016, parse: (value) => BigInt(value) },
-  { oid: 1184, arrayOid: 1185, parse: (value) => Temporal.Instant.from(value) },
+  { oid: 1184, arrayOid: 1185, parse: parseInstant },
   { oid: 1082, arrayOid: 1182, parse: asText },
   { oid: 1114, arrayOid: 1115, parse: asText },
   { oid: 1186, arrayOid: 1187, parse: asText },
@@ -21,6 +21,14 @@ const parsers = new Map<number, Parser>(
     [arrayOid, (value) => parseArray(value, parse)],
   ]),
 );
+
+let latestInstant: { readonly text: string; readonly instant: Temporal.Instant } | undefined;
+
+/** Rows that one transaction wrote often have the same time: then they share one object, which cannot be changed. */
+function parseInstant(text: string): Temporal.Instant {
+  if (latestInstant?.text !== text) latestInstant = { text, instant: Temporal.Instant.from(text) };
+  return latestInstant.instant;
+}
 
 /**
  * How values leave the database. int8 is a bigint and timestamptz a Temporal.Instant, both without loss; dates without
