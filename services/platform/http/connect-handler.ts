@@ -12,6 +12,7 @@ import type { PolicedService } from "#platform/rpc/policy.ts";
 import { createBodyBudget } from "./body-budget.ts";
 import { fastCompressions } from "./compression.ts";
 import { refuseMalformedMessages, serveCall, throwPreparedAnswer } from "./connect-refusals.ts";
+import { MAX_TIMEOUT_MS, spoilLongTimeout } from "./long-timeouts.ts";
 import { peerOf } from "./peer.ts";
 import { type RequestBodyOptions, receiveBody } from "./request-body.ts";
 import { connectionOf, createStartQueue, isGivenUp, type StartQueue } from "./start-queue.ts";
@@ -36,9 +37,6 @@ export interface ConnectHandlerOptions {
   /** For requests to RPCs whose path and Host make no URL. */
   readonly malformed: NodeHandler;
 }
-
-// setTimeout fires at once above this, so a longer deadline would be none at all; Connect answers INVALID_ARGUMENT.
-const MAX_TIMEOUT_MS = 2 ** 31 - 1;
 
 const ENVELOPED = /^application\/(?:grpc|connect\+)/i;
 
@@ -84,6 +82,7 @@ export function createConnectHandler(options: ConnectHandlerOptions): NodeHandle
       const universal = universalOf(request, response, trustedProxyCount);
       if (universal === undefined) return options.malformed(request, response);
       forgetLength(universal.header, readMaxBytes);
+      spoilLongTimeout(universal.header);
       serveCall(handler, body === undefined ? universal : { ...universal, body }, policed)
         .then((answer) => universalResponseToNodeResponse(answer, response))
         // The client is gone; the call itself has been logged by its policy.
