@@ -83,7 +83,8 @@ export async function startNodeRegistry(
   const deps: Deps = { ...base, view: directory.view };
   const proofRooms = createProofRooms(deps);
   const { probationBelow } = proofRooms.rules.thresholds;
-  stack.use(startDirectoryUpkeep({ ...deps, probationBelow }, ended.signal));
+  const probationMs = config.NODE_PROBATION_PERIOD;
+  stack.use(startDirectoryUpkeep({ ...deps, probationBelow, probationMs }, ended.signal));
   const chunkRooms = await startRooms({ deps, nats, proofRooms }, parts, stack, ended.signal);
   const identity = { authUrl: config.AUTH_URL, issuer: config.AUTH_ISSUER };
   const verifier = parts.verifier ?? stack.use(await startVerifier({ ...identity, nats, clock, log, metrics, signal }));

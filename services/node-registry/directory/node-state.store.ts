@@ -95,6 +95,14 @@ export async function endProbation(tx: Transaction, now: Temporal.Instant, proba
     .sort((a, b) => (a < b ? -1 : 1));
 }
 
+/** No probation lasts longer than one that begins now: what does was dated by a clock that was ahead. */
+export async function shortenProbation(db: Connection, now: Temporal.Instant, probationMs: number): Promise<void> {
+  const latest = now.add({ nanoseconds: Math.round(probationMs * 1e6) });
+  await db.query(sql.type(zVoid)`
+    update node_registry.storage_nodes set probation_until = ${instant(latest)}
+    where is_on_probation and probation_until > ${instant(latest.add({ hours: 1 }))}`);
+}
+
 /** What is older than a month. */
 export async function pruneNodeHistory(db: Connection): Promise<void> {
   await db.query(sql.type(z.strictObject({ prune_node_history: zInt8 }))`select node_registry.prune_node_history()`);

@@ -6,7 +6,7 @@ import type { Clock } from "#platform/time/clock.ts";
 import { changeState } from "./change-state.worker.ts";
 import { compactChanges, recordNodeChanges } from "./changes.store.ts";
 import { KEPT_CHANGES } from "./directory.worker.ts";
-import { endProbation, pruneNodeHistory, selectEndedMaintenance } from "./node-state.store.ts";
+import { endProbation, pruneNodeHistory, selectEndedMaintenance, shortenProbation } from "./node-state.store.ts";
 import type { NodeTable } from "./node-table.ts";
 
 const EVERY_MS = 1_000;
@@ -21,6 +21,8 @@ export interface UpkeepDeps {
   readonly view: NodeTable;
   /** Scores below it keep a node on probation that is new no longer. */
   readonly probationBelow: number;
+  /** How long a new node is on probation. */
+  readonly probationMs: number;
 }
 
 /** What time does to the directory, in one process at a time: maintenance and probation end, old changes are dropped. */
@@ -80,6 +82,7 @@ async function endMaintenance(deps: UpkeepDeps): Promise<void> {
 }
 
 async function endProbations(deps: UpkeepDeps): Promise<void> {
+  await shortenProbation(deps.pool, deps.clock.now(), deps.probationMs);
   const records = await transact(deps, async (tx) =>
     recordNodeChanges(tx, await endProbation(tx, deps.clock.now(), deps.probationBelow)),
   );
