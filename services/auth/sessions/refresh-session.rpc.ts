@@ -4,12 +4,16 @@ import { transact } from "#platform/outbox/outbox.ts";
 import { recordAudit } from "../audit/audit.event.ts";
 import type { Deps } from "../deps.ts";
 import { refreshTokenInvalid } from "../errors.ts";
+import { takeFromRate } from "../throttle/rate-limits.store.ts";
 import { type ClientInfo, clientInfoOf } from "./client-info.ts";
 import type { RefreshTokenContent } from "./refresh-token.ts";
 import { decideRefresh } from "./session.ts";
 import { findSession, lockSession, lockUser, rotateSession, type SessionRow } from "./sessions.store.ts";
 import { endSessions } from "./sessions-revoked.event.ts";
 import { tokensOf } from "./tokens.ts";
+
+/** Of one session. Whoever has a token of a dead one could otherwise fill the disk with the trail, which is kept for ever. */
+const RECORDED_REFUSALS = { burst: 10, intervalMs: 60_000 };
 
 export function refreshSession(deps: Deps): MethodImpl<typeof AuthService.method.refreshSession> {
   return async (request, context) => {
@@ -45,6 +49,8 @@ async function settleOldToken(deps: Deps, presented: RefreshTokenContent, client
     if (decision === "replay") return { session };
     const { sessionId } = session;
     const isTheft = decision === "theft";
+    const key = deps.throttleKeys.rate("RefreshSession", sessionId);
+    if (!isTheft && (await takeFromRate(tx, key, RECORDED_REFUSALS, deps.clock.now())) !== undefined) return undefined;
     const ended = isTheft
       ? await endSessions(tx, deps, userId, { only: sessionId }, "refresh_token_reused")
       : undefined;

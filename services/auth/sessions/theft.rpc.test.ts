@@ -11,7 +11,7 @@ import { startTestNats, type TestNats } from "#platform/testing/test-nats.ts";
 import { newAdmin, testPassword } from "../testing/new-admin.ts";
 import { reasonOf } from "../testing/refusals.ts";
 import { createShiftedClock } from "../testing/shifted-clock.ts";
-import { startTestAuth, type TestAuth } from "../testing/start-test-auth.ts";
+import { bearer, startTestAuth, type TestAuth } from "../testing/start-test-auth.ts";
 import { deleteOldSessions } from "./sessions.store.ts";
 
 let db: TestDatabase;
@@ -63,6 +63,27 @@ test("a theft says why in the event and in the trail, and happens once however m
       reason: expect.stringContaining("used again"),
     },
   ]);
+});
+
+test("whoever goes on with the token of a dead session does not fill the trail", async () => {
+  const { user, tokens } = await auth.auth.register({ username: "persistent", password: testPassword });
+  const userId = user?.userId ?? "";
+  await auth.auth.logout({}, bearer(tokens?.accessToken));
+  const refusals = () =>
+    pool.oneFirst(sql.type(z.strictObject({ n: z.int() }))`
+    select count(*)::int n from auth.audit_events where user_id = ${userId} and type = 'REFRESH'`);
+  const refreshToken = tokens?.refreshToken ?? "";
+  const retry = async (times: number) => {
+    const calls = Array.from({ length: times }, () => reasonOf(auth.auth.refreshSession({ refreshToken })));
+    expect(new Set(await Promise.all(calls))).toEqual(new Set(["REFRESH_TOKEN_INVALID"]));
+  };
+  clock.freeze();
+  await retry(30);
+  expect(await refusals()).toBe(10);
+  clock.jump(60_000);
+  await retry(5);
+  expect(await refusals()).toBe(11);
+  clock.unfreeze();
 });
 
 test("sessions that ended a month ago are removed, living ones stay", async () => {

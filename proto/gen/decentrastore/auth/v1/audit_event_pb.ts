@@ -134,7 +134,7 @@ export const AuditEventType = {
   LOGIN: 2,
 
   /**
-   * A refresh that was refused; successful ones are not recorded.
+   * A refresh that was refused: of one session ten at once, then one per minute. Successful ones are not recorded.
    *
    * @generated from enum value: AUDIT_EVENT_TYPE_REFRESH = 3;
    */
