@@ -23,7 +23,7 @@ export interface CallLog {
   started(call: Call): void;
   /** Counts and logs the call, once; later calls for the same one do nothing. */
   finished(call: Call, error?: RpcError): void;
-  /** An error that came after the client had its answer. */
+  /** An error that came after the client had its answer. Of many alike in a second, one line for all the others. */
   late(call: Call, error: unknown): void;
 }
 
@@ -70,6 +70,7 @@ export function createCallLog(deps: { log: Logger; metrics: Metrics; clock: Cloc
       writeLine(log, call, { code, ms }, error);
     },
     late: (call, error) => {
+      if (!hasOwnLine({ rpc: call.policy.name, code: "LATE", reason: undefined, host: hostOf(call) })) return;
       log.warn({ rpc: call.policy.name, trace: call.traceId, err: error }, "rpc failed after it was answered");
     },
   };

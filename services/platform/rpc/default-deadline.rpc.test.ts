@@ -99,6 +99,22 @@ test("what is refused after the deadline is no failure", async () => {
   await expect.poll(late, { timeout: 20_000 }).toMatchObject([{ err: { message: "too late" } }]);
 });
 
+test("where many fail after the deadline, one line tells of most of them", async () => {
+  const calls = 200;
+  await using running = await start({
+    unary: async () => {
+      await delay(160);
+      throw new Error("too late");
+    },
+  });
+  await Promise.all(Array.from({ length: calls }, () => codeOf(running.client.unary({}))));
+  const late = () => running.lines.filter(({ msg }) => msg === "rpc failed after it was answered").length;
+  const others = () => running.lines.filter(({ code, calls }) => code === "LATE" && calls !== undefined);
+  const told = () => others().reduce((sum, line) => sum + Number(line.calls), late());
+  await expect.poll(told, { timeout: 20_000 }).toBe(calls);
+  expect(late()).toBeLessThan(calls);
+});
+
 test("a stream has no deadline of its own", async () => {
   await using running = await start({
     serverStream: async function* (_request, context) {

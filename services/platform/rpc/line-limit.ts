@@ -6,6 +6,7 @@ export const LINES_PER_WINDOW = 20;
 /** What alike calls have in common. */
 export interface LineKind {
   readonly rpc: string;
+  /** The answer's, or LATE for what failed after it. */
   readonly code: string;
   readonly reason: string | undefined;
   /** The address that they come from. */
