@@ -1,5 +1,5 @@
 import type { Logger } from "#platform/log/logger.ts";
-import type { Pool } from "#platform/postgres/pool.ts";
+import { backgroundOf, type Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { ChangeRing } from "./change-ring.ts";
 import { selectChangesAfter, selectDirectoryHead } from "./changes.store.ts";
@@ -32,7 +32,9 @@ export interface Follower extends AsyncDisposable {
  * Keeps the view and the ring of this process up to date with the directory's change log: one indexed query every 250 ms
  * whatever the number of watchers, and at once after a change of this process's own. Resolves once the view is complete. An outage of PostgreSQL only delays it.
  */
-export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Promise<Follower> {
+export async function startFollower(given: FollowerDeps, signal: AbortSignal): Promise<Follower> {
+  // However many calls wait for a connection: they look into the view too.
+  const deps = { ...given, pool: backgroundOf(given.pool) };
   await loadView(deps);
   const stop = new AbortController();
   const ending = AbortSignal.any([signal, stop.signal]);
@@ -45,7 +47,7 @@ export async function startFollower(deps: FollowerDeps, signal: AbortSignal): Pr
   const running = follow(deps, ending, wakes);
   return {
     caughtUp: async (callEnded) => {
-      const { revision } = await selectDirectoryHead(deps.pool);
+      const { revision } = await selectDirectoryHead(given.pool);
       while (deps.ring.head < revision && !callEnded.aborted) {
         wakes.up.abort();
         await deps.ring.pushedAfter(deps.ring.head, callEnded);

@@ -1,5 +1,6 @@
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Gate } from "#platform/postgres/gate.ts";
+import { backgroundOf } from "#platform/postgres/pool.ts";
 import type { ChunkRooms, Deps } from "../deps.ts";
 import type { Authorities } from "../enrollment/authorities.worker.ts";
 import { createEpochClaims } from "./epoch-claims.worker.ts";
@@ -30,23 +31,25 @@ export async function startLiveness(deps: LivenessDeps): Promise<Liveness> {
   const { config, clock, chunkRooms } = deps;
   const times = livenessTimes(config.NODE_LEASE_TTL);
   await using stack = new AsyncDisposableStack();
-  const instance = stack.use(await startInstance(deps, times));
+  // However many calls wait for a connection, what nodes have said is written.
+  const apart = { ...deps, pool: backgroundOf(deps.pool) };
+  const instance = stack.use(await startInstance(apart, times));
   const leases = stack.use(
     startLeaseWriter({
-      ...deps,
+      ...apart,
       intervalMs: config.NODE_HEARTBEAT_INTERVAL,
       onWritten: (nodeId, { figures }) =>
         chunkRooms.onHeartbeat(nodeId, { chunkCount: figures.chunkCount, chunkDigest: figures.chunkDigest }),
     }),
   );
   const stop = new AbortController();
-  const sweeping = startSweeper({ ...deps, unwritten: leases.unwritten }, times, stop.signal);
+  const sweeping = startSweeper({ ...apart, unwritten: leases.unwritten }, times, stop.signal);
   stack.defer(async () => {
     stop.abort();
     await sweeping;
   });
   const streams = createNodeStreams({
-    claims: createEpochClaims(deps),
+    claims: createEpochClaims(apart),
     clock,
     maxPerNode: config.NODE_MAX_STREAMS,
   });

@@ -62,13 +62,13 @@ export async function writeBeats(
     await writePart(deps, part, counters);
     return [];
   } catch (error) {
-    if (part.length > 1 && !isDatabaseDown(error)) {
+    const isRefused = !isDatabaseDown(error) && !(error instanceof PoolExhaustedError);
+    if (part.length > 1 && isRefused) {
       const middle = Math.ceil(part.length / 2);
       const failed = await writeBeats(deps, part.slice(0, middle), counters);
       return [...failed, ...(await writeBeats(deps, part.slice(middle), counters))];
     }
     deps.log.error({ err: error, nodes: part.length }, "heartbeats cannot be written, they are kept");
-    const isRefused = !isDatabaseDown(error) && !(error instanceof PoolExhaustedError);
     return part.map((entry) => ({ ...entry, isRefused }));
   }
 }
