@@ -3,7 +3,7 @@ import { isDatabaseDown } from "#platform/postgres/errors.ts";
 import { backgroundOf, type Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { holderName, isCertainlyDead } from "./holder.ts";
-import { acquireLease, holderOfLease, releaseLease, renewLease } from "./leases.store.ts";
+import { acquireLease, releaseLease, renewLease, takenLease } from "./leases.store.ts";
 
 export { assertLeader } from "./leases.store.ts";
 
@@ -41,6 +41,7 @@ export async function runAsLeader(given: LeadershipOptions): Promise<void> {
   const { clock, log, signal, name } = options;
   const ttlMs = options.ttlMs ?? 10_000;
   const holder = holderName();
+  const seen = createRenewalWatch(clock, ttlMs);
   let waitMs = 0;
   while (!signal.aborted) {
     await clock.sleep(waitMs, signal);
@@ -48,7 +49,7 @@ export async function runAsLeader(given: LeadershipOptions): Promise<void> {
     waitMs = jittered(Math.min(1_000, ttlMs / 5));
     const askedAt = clock.monotonicMs();
     try {
-      const epoch = await seekLease(options, holder, ttlMs);
+      const epoch = await seekLease(options, { holder, ttlMs, seen });
       if (epoch === undefined) continue;
       log.info({ lease: name, epoch }, "leading");
       const failed = await lead(options, { epoch, ttlMs, heldUntil: askedAt + ttlMs });
@@ -62,12 +63,32 @@ export async function runAsLeader(given: LeadershipOptions): Promise<void> {
 
 async function seekLease(
   { pool, schema, name }: LeadershipOptions,
-  holder: string,
-  ttlMs: number,
+  { holder, ttlMs, seen }: { holder: string; ttlMs: number; seen: RenewalWatch },
 ): Promise<bigint | undefined> {
-  const current = await holderOfLease(pool, schema, name);
-  const deadHolder = current !== undefined && isCertainlyDead(current) ? current : undefined;
-  return await acquireLease(pool, schema, { name, holder, ttlMs, deadHolder });
+  const current = await takenLease(pool, schema, name);
+  const deadHolder = current !== undefined && isCertainlyDead(current.holder) ? current.holder : undefined;
+  const unrenewed = current !== undefined && seen.isUnrenewed(current.expiresAt) ? current.expiresAt : undefined;
+  return await acquireLease(pool, schema, { name, holder, ttlMs, deadHolder, unrenewed });
+}
+
+interface RenewalWatch {
+  /** The lease was seen to end at this instant a whole time to live ago: whoever held it has given it up since. */
+  isUnrenewed(expiresAt: Temporal.Instant): boolean;
+}
+
+/**
+ * A lease that was written while the database's clock was ahead, or by a server whose clock is, ends far in the future once
+ * that is right again: nobody would lead until then. Who seeks it measures by its own clock whether it is still renewed.
+ */
+function createRenewalWatch(clock: Clock, ttlMs: number): RenewalWatch {
+  let seen: { readonly expiresAt: Temporal.Instant; readonly sinceMs: number } | undefined;
+  return {
+    isUnrenewed: (expiresAt) => {
+      const now = clock.monotonicMs();
+      if (seen === undefined || !seen.expiresAt.equals(expiresAt)) seen = { expiresAt, sinceMs: now };
+      return now - seen.sinceMs > ttlMs;
+    },
+  };
 }
 
 /** Leads until the work ends, the lease is lost or the process stops; true when the work failed. */

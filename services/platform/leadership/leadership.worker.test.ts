@@ -63,7 +63,7 @@ test("one of two leads; when it stops the other follows with a higher epoch", as
   expect(first.terms).toHaveLength(1);
   await first[Symbol.asyncDispose]();
   await eventually(() => second.leads(), "the second leads");
-  expect(second.terms[0]?.lease.epoch).toBe((first.terms[0]?.lease.epoch ?? 0n) + 1n);
+  expect(second.terms[0]?.lease.epoch).toBeGreaterThan(first.terms[0]?.lease.epoch ?? 0n);
 });
 
 test("a leader that was deposed is told, and its epoch counts no more", async () => {
@@ -115,6 +115,38 @@ test("a short outage of the database keeps the leader, a long one deposes it by 
   await eventually(() => leader.terms[0]?.isOver === true, "it gives up");
   await querySuperuser(db, "grant update on auth.leases to auth_app");
   await eventually(() => leader.leads(), "it leads again");
+});
+
+test("a server that has lost the last taking of a lease gives its epoch to nobody else", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const earlier = candidate(pool);
+  await eventually(() => earlier.leads(), "an earlier leader");
+  await earlier[Symbol.asyncDispose]();
+  const backup = await querySuperuser(db, "select epoch::text from auth.leases where name = 'test'");
+  await using deposed = candidate(pool);
+  await eventually(() => deposed.leads(), "the leader whose taking will be lost");
+  const lostEpoch = deposed.terms[0]?.lease.epoch ?? 0n;
+  await querySuperuser(
+    db,
+    `update auth.leases set holder = gen_random_uuid(), epoch = ${backup[0]?.epoch}, expires_at = now() - interval '1 s'`,
+  );
+  await using next = candidate(pool);
+  await eventually(() => next.leads() || deposed.terms.length > 1, "somebody leads under a new epoch");
+  await eventually(() => deposed.terms[0]?.isOver === true, "the deposed one stops working");
+  expect(await pool.transaction((tx) => assertLeader(tx, "auth", "test", lostEpoch))).toBe(false);
+});
+
+test("a lease that a clock ahead has written is taken once nobody renews it", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await querySuperuser(
+    db,
+    "insert into auth.leases (name, holder, epoch, expires_at) values ('test', gen_random_uuid(), 7, now() + interval '1 year')",
+  );
+  await using leader = candidate(pool);
+  await eventually(() => leader.leads(), "it leads");
+  expect(leader.terms[0]?.lease.epoch).toBeGreaterThan(7n);
 });
 
 test("work that fails is begun again", async () => {
