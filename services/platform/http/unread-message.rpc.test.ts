@@ -29,6 +29,8 @@ describe.each(protocols)("over %s", (_name, type, bytesOf) => {
     ["a number for a text", '{"password":4815162342}', "LoginRequest.password from JSON: expected string"],
     ["a word without quotes", '{"password":sesame}', "LoginRequest from JSON"],
     ["a form", "password=sesame", "LoginRequest from JSON"],
+    ["half a message", '{"password":"sesame', "LoginRequest from JSON: at position 19 (line 1 column 20)"],
+    ["nothing behind a name", '{"sesame":', "LoginRequest from JSON: Unexpected end of JSON input"],
     ["a bare text", '"sesame"', "LoginRequest from JSON"],
     ["a quote in a text", '{"password":"x"sesame"}', "LoginRequest from JSON: at position 15 (line 1 column 16)"],
   ])("neither the answer nor the log repeats a message that cannot be read: %s", async (_what, json, said) => {

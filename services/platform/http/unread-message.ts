@@ -1,6 +1,6 @@
 /** What may be told of a text, besides the field: the rule that it breaks, or the place where it stops being JSON. */
 const RULE =
-  /^: ((?:list item #\d+: )?(?:expected [\w.]+(?: [\w.]+)?(?: \(\w+\))?|set multiple times|invalid RFC 3339 string|maximum recursion depth of \d+ reached))/;
+  /^: ((?:list item #\d+: )?(?:expected [\w.]+(?: [\w.]+)?(?: \(\w+\))?|set multiple times|invalid RFC 3339 string|maximum recursion depth of \d+ reached|Unexpected end of JSON input))/;
 const PLACE = / (at position \d+ \(line \d+ column \d+\))$/;
 const MISTAKE = /^(cannot decode (?:message|field|enum|oneof) [\w.]+ from JSON)(.*)$/s;
 
