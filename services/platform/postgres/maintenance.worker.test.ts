@@ -40,7 +40,7 @@ function seedOldDay(db: TestDatabase, table: "outbox" | "inbox", daysAgo: number
       table === "outbox"
         ? `insert into auth.outbox (event_id, subject, key, key_version, type, payload, created_at, published_at)
            values (gen_random_uuid(), 's', 'k', 1, 't', '', ${at}, ${published})`
-        : `insert into auth.inbox (consumer, event_id, event_time) values ('c', gen_random_uuid(), ${at})`,
+        : `insert into auth.inbox (consumer, event_id, event_time, applied_at) values ('c', gen_random_uuid(), ${at}, ${at})`,
     );
   });
 }
@@ -83,6 +83,25 @@ test("inbox days are dropped after thirty days", async () => {
   await seedOldDay(db, "inbox", 33);
   const rounds = await maintainPartitions(pool, "auth");
   expect(rounds.find(({ table_name }) => table_name === "inbox")).toMatchObject({ dropped: 1 });
+});
+
+test("what was applied within thirty days is remembered, however old the event is", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  await seedOldDay(db, "inbox", 33);
+  const inboxNow = async () =>
+    pool.anyFirst(sql.type(z.strictObject({ n: z.bigint() }))`
+      select count(*) as n from auth.inbox where applied_at > now() - interval '1 day'`);
+  // A day that has a partition, and one that has none.
+  await pool.query(sql.unsafe`
+    insert into auth.inbox (consumer, event_id, event_time)
+    values ('c', gen_random_uuid(), now() - interval '33 days'), ('c', gen_random_uuid(), now() - interval '50 days')`);
+  const rounds = await maintainPartitions(pool, "auth");
+  expect(rounds.find(({ table_name }) => table_name === "inbox")).toMatchObject({ dropped: 0 });
+  expect(await inboxNow()).toEqual([2n]);
+  await asOwner(db, (client) => client.query("update auth.inbox set applied_at = now() - interval '31 days'"));
+  const later = await maintainPartitions(pool, "auth");
+  expect(later.find(({ table_name }) => table_name === "inbox")).toMatchObject({ dropped: 1, default_rows: 0n });
 });
 
 test("rows in the default partition are reported, and moved when their day gets a partition", async () => {
