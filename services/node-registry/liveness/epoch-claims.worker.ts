@@ -1,7 +1,14 @@
+import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import { raiseEpochs } from "./leases.store.ts";
 
 const MAX_ROWS = 500;
+
+interface Claim {
+  readonly rowId: bigint;
+  readonly resolve: (epoch: bigint) => void;
+  readonly reject: (reason: unknown) => void;
+}
 
 /** Raises epochs for new streams. */
 export interface EpochClaims {
@@ -14,27 +21,37 @@ export interface EpochClaims {
  * at once cost a few dozen statements.
  */
 export function createEpochClaims(deps: { readonly pool: Pool; readonly instanceId: string }): EpochClaims {
-  const waiting: { rowId: bigint; resolve: (epoch: bigint) => void; reject: (reason: unknown) => void }[] = [];
+  const waiting: Claim[] = [];
   let isRunning = false;
 
   async function run(): Promise<void> {
     if (isRunning) return;
     isRunning = true;
     while (waiting.length > 0) {
-      const batch = takeDistinct(waiting);
-      try {
-        const rowIds = batch.map((one) => one.rowId).sort((a, b) => (a < b ? -1 : 1));
-        const epochs = await raiseEpochs(deps.pool, deps.instanceId, rowIds);
-        for (const one of batch) {
-          const epoch = epochs.get(one.rowId);
-          if (epoch === undefined) one.reject(new Error(`node ${one.rowId} has no lease`));
-          else one.resolve(epoch);
-        }
-      } catch (error) {
-        for (const one of batch) one.reject(error);
-      }
+      await raise(takeDistinct(waiting));
     }
     isRunning = false;
+  }
+
+  /** Halves of a batch that is refused are tried apart: nobody pays for another one's row. */
+  async function raise(batch: readonly Claim[]): Promise<void> {
+    try {
+      const rowIds = batch.map((one) => one.rowId).sort((a, b) => (a < b ? -1 : 1));
+      const epochs = await raiseEpochs(deps.pool, deps.instanceId, rowIds);
+      for (const one of batch) {
+        const epoch = epochs.get(one.rowId);
+        if (epoch === undefined) one.reject(new Error(`node ${one.rowId} has no lease`));
+        else one.resolve(epoch);
+      }
+    } catch (error) {
+      if (batch.length === 1 || isDatabaseDown(error) || error instanceof PoolExhaustedError) {
+        for (const one of batch) one.reject(error);
+        return;
+      }
+      const middle = Math.ceil(batch.length / 2);
+      await raise(batch.slice(0, middle));
+      await raise(batch.slice(middle));
+    }
   }
 
   return {
