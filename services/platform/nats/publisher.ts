@@ -3,8 +3,8 @@ import { z } from "zod";
 import type { Clock } from "#platform/time/clock.ts";
 import type { Nats } from "./connect.ts";
 
-/** Codes of the JetStream API that say "the stream, or the server's disk, is full for now". */
-const FULL = new Set([10077, 10047, 10023]);
+/** Codes of the JetStream API that say "the stream, the server's disk, or what the account may use of it, is full for now". */
+const FULL = new Set([10077, 10047, 10023, 10002]);
 /** ... and "there is no such stream", as far as the subject or the expectation tells. */
 const MISSING = new Set([10059, 10060]);
 
