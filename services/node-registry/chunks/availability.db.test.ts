@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { hexBytes, sql } from "#platform/postgres/sql.ts";
 import { createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
 import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
-import { followAvailability } from "./availability.worker.ts";
+import { createAvailabilityRounds, followAvailability } from "./availability.worker.ts";
 
 test("replicas of a node that is gone stop being live, and are live again when it is back", async () => {
   await using f = await createChunkFixture();
@@ -34,6 +34,28 @@ test("replicas of a node that is gone stop being live, and are live again when i
   await f.changeNode(second, { state: "in_service" });
   await followAvailability(f.deps);
   expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+  expect(await contradictions(f.pool)).toEqual([]);
+});
+
+test("a node that goes while the database is away is followed in the first round after it", async () => {
+  await using f = await createChunkFixture();
+  const [node] = await f.addNodes(1);
+  if (node === undefined) throw new Error("no node");
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(3), replicas: 1 };
+  await f.chunks.placeChunks(upload);
+  await node.client.reportStoredChunks({ chunkHashes: upload.chunks.map((chunk) => chunk.chunkHash) });
+  const changed = new Set<bigint>();
+  const round = createAvailabilityRounds(f.deps, changed);
+  await round();
+  await f.changeNode(node, { liveness: "offline" });
+  changed.add(node.rowId);
+  const owner = await f.db.pool("node_registry", { url: f.db.url("superuser") });
+  await owner.query(sql.unsafe`alter table node_registry.node_holdings rename to node_holdings_away`);
+  await expect(round()).rejects.toThrow();
+  await owner.query(sql.unsafe`alter table node_registry.node_holdings_away rename to node_holdings`);
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toEqual([]);
+  await round();
+  expect((await f.chunks.listUnderReplicatedChunks({})).chunks).toHaveLength(3);
   expect(await contradictions(f.pool)).toEqual([]);
 });
 

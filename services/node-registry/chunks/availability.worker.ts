@@ -46,6 +46,32 @@ export async function followAvailability(
   return walked;
 }
 
+// Everything is compared now and then, for changes that were missed while nobody led.
+const COMPARE_ALL_MS = 60_000;
+
+/** Rounds over the nodes that have changed since the last one, which are taken from `changed`, and from time to time over all. */
+export function createAvailabilityRounds(
+  deps: WalkDeps,
+  changed: Set<bigint>,
+): (signal?: AbortSignal) => Promise<void> {
+  let comparedAtMs = Number.NEGATIVE_INFINITY;
+  return async (signal) => {
+    const startedAtMs = deps.clock.monotonicMs();
+    const isDue = startedAtMs - comparedAtMs >= COMPARE_ALL_MS;
+    const rowIds = [...changed];
+    changed.clear();
+    if (!isDue && rowIds.length === 0) return;
+    try {
+      await followAvailability(deps, isDue ? undefined : rowIds, signal);
+      if (isDue) comparedAtMs = startedAtMs;
+    } catch (error) {
+      // The database was away: they are followed as soon as it is back.
+      for (const rowId of rowIds) changed.add(rowId);
+      throw error;
+    }
+  };
+}
+
 /** A node may hold millions: whoever stops the process does not wait for them. */
 async function walk(deps: WalkDeps, rowId: bigint, signal: AbortSignal | undefined): Promise<void> {
   while (!signal?.aborted && (await walkBatch(deps, rowId)));

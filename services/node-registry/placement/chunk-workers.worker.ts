@@ -2,7 +2,7 @@ import { startConsumer } from "#platform/inbox/consumer.worker.ts";
 import { runAsLeader } from "#platform/leadership/leadership.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import { isDatabaseDown } from "#platform/postgres/errors.ts";
-import { followAvailability } from "../chunks/availability.worker.ts";
+import { createAvailabilityRounds } from "../chunks/availability.worker.ts";
 import type { LoadedDeletions } from "../chunks/deletion-turns.ts";
 import { endDueUploads } from "../chunks/end-uploads.worker.ts";
 import { readBusyNodes } from "../chunks/holdings.store.ts";
@@ -20,8 +20,6 @@ const BUSY_MS = 1_000;
 const BUSY_SHARE = 0.05;
 const SWEEP_MS = 5_000;
 const FOLLOW_MS = 500;
-// Everything is compared now and then, for changes that were missed while nobody led.
-const COMPARE_ALL_MS = 60_000;
 
 interface WorkerDeps extends PlacementDeps {
   readonly commands: NodeCommands;
@@ -42,7 +40,13 @@ export async function startChunkWorkers(deps: WorkerDeps, signal: AbortSignal): 
     lead("chunk-sweeper", (led) => repeat(deps, led, SWEEP_MS, () => sweep(deps, pauses, led))),
     // A user can have thousands of uploads, for which nobody else shall wait.
     lead("user-purge", (led) => repeat(deps, led, SWEEP_MS, () => purgeDeletedUsers(deps, led))),
-    lead("chunk-availability", (led) => followNodes(deps, led, changed)),
+    lead("chunk-availability", (led) => {
+      const follow = createAvailabilityRounds(deps, changed);
+      return repeat(deps, led, FOLLOW_MS, async () => {
+        await follow(led);
+        return false;
+      });
+    }),
   ];
   const consumer = startConsumer({
     ...deps,
@@ -83,21 +87,6 @@ async function repeat(
     }
     await deps.clock.sleep(periodMs * (0.75 + deps.random() / 2), signal);
   }
-}
-
-/** Nodes that the view has put since the last round, and from time to time all. */
-async function followNodes(deps: WorkerDeps, signal: AbortSignal, changed: Set<bigint>): Promise<void> {
-  let comparedAtMs = Number.NEGATIVE_INFINITY;
-  await repeat(deps, signal, FOLLOW_MS, async () => {
-    const isDue = deps.clock.monotonicMs() - comparedAtMs >= COMPARE_ALL_MS;
-    const rowIds = [...changed];
-    changed.clear();
-    if (isDue) {
-      comparedAtMs = deps.clock.monotonicMs();
-      await followAvailability(deps, undefined, signal);
-    } else if (rowIds.length > 0) await followAvailability(deps, rowIds, signal);
-    return false;
-  });
 }
 
 /** Other processes assign, confirm and delete too: what this one knows is corrected about once a second. */
