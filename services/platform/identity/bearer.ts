@@ -1,5 +1,5 @@
 import type { HandlerContext } from "@connectrpc/connect";
-import { anonymous, type Caller } from "#platform/rpc/caller.ts";
+import { anonymous, type Caller, revokedKey } from "#platform/rpc/caller.ts";
 import { unauthenticated } from "#platform/rpc/errors.ts";
 import type { TokenVerifier } from "./token-verifier.ts";
 
@@ -12,6 +12,8 @@ export function bearerIdentity(verifier: TokenVerifier): (context: HandlerContex
     if (header === null || header === "") return anonymous;
     const token = BEARER.exec(header)?.[1];
     if (token === undefined) throw unauthenticated("TOKEN_INVALID", "the Authorization header must be: Bearer <token>");
+    // A unary call is over before anybody would look again.
+    if (context.method.methodKind !== "unary") context.values.set(revokedKey, () => verifier.isRevoked(token));
     return verifier.verify(token);
   };
 }

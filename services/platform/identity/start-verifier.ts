@@ -22,5 +22,5 @@ export async function startVerifier(options: {
   const { isRevoked } = revocations;
   const jwks = `${authUrl}/.well-known/jwks.json`;
   const verifier = createTokenVerifier({ jwks, issuer, clock, log, isRevoked });
-  return { verify: (token) => verifier.verify(token), [Symbol.asyncDispose]: () => feed[Symbol.asyncDispose]() };
+  return { ...verifier, [Symbol.asyncDispose]: () => feed[Symbol.asyncDispose]() };
 }

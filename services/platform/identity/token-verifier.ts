@@ -1,4 +1,4 @@
-import { errors, jwtVerify } from "jose";
+import { decodeJwt, errors, jwtVerify } from "jose";
 import { z } from "zod";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Caller } from "#platform/rpc/caller.ts";
@@ -36,6 +36,8 @@ export interface TokenVerifier {
    * is known and it does not answer.
    */
   verify(token: string): Promise<Caller>;
+  /** Whether a token that `verify` has taken was revoked, now or since. Its end is not looked at. */
+  isRevoked(token: string): boolean;
 }
 
 export interface TokenVerifierOptions {
@@ -99,6 +101,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         throw unauthenticated("TOKEN_INVALID", "the access token has been revoked");
       }
       return verified.caller;
+    },
+    isRevoked: (token) => {
+      const { claims = claimsSchema.parse(decodeJwt(token)) } = remembered.get(token) ?? {};
+      return options.isRevoked?.(claims) ?? false;
     },
   };
 }

@@ -28,6 +28,9 @@ export const callerKey = createContextKey<Caller>(anonymous, { description: "cal
 // A function, because most handlers never ask and X-Forwarded-For has to be parsed for it.
 export const peerKey = createContextKey<() => Peer>(() => ({ host: "", isEncrypted: false }), { description: "peer" });
 
+/** Whether what the caller has shown was revoked since it was looked at; for streams, which outlive that look. */
+export const revokedKey = createContextKey<(() => boolean) | undefined>(undefined, { description: "revoked" });
+
 export function callerOf(context: HandlerContext): Caller {
   return context.values.get(callerKey);
 }

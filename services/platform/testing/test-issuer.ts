@@ -18,6 +18,8 @@ export interface TestIssuer {
   readonly verifier: TokenVerifier;
   /** An `Authorization` value. */
   user(userId: string, options?: { isAdmin?: boolean; sessionId?: string }): Promise<string>;
+  /** From now on the user's tokens are refused. */
+  revoke(userId: string): void;
   service(clientId: string, scopes: readonly string[]): Promise<string>;
   /** A token with claims and header fields that replace the good ones; undefined takes one out. */
   token(claims: Readonly<Record<string, unknown>>, header?: Readonly<Record<string, string>>): Promise<string>;
@@ -28,7 +30,9 @@ export async function createTestIssuer(clock: Clock = systemClock): Promise<Test
   const kid = randomUUID();
   const jwks = [{ ...(await exportJWK(publicKey)), kid, alg: TOKEN_ALGORITHM, use: "sig" }];
   const log = createLogger("test-issuer", "silent");
-  const verifier = createTokenVerifier({ jwks: () => jwks, issuer: TEST_ISSUER, clock, log });
+  const revoked = new Set<string>();
+  const isRevoked = ({ sub }: { readonly sub: string }) => revoked.has(sub);
+  const verifier = createTokenVerifier({ jwks: () => jwks, issuer: TEST_ISSUER, clock, log, isRevoked });
   const token: TestIssuer["token"] = (claims, header = {}) => {
     const nowS = Math.floor(clock.now().epochMilliseconds / 1_000);
     const good = { iss: TEST_ISSUER, aud: TOKEN_AUDIENCE, iat: nowS, exp: nowS + 300, roles: ["user"], scope: "" };
@@ -40,6 +44,7 @@ export async function createTestIssuer(clock: Clock = systemClock): Promise<Test
     jwks,
     verifier,
     token,
+    revoke: (userId) => void revoked.add(userId),
     user: async (userId, { isAdmin = false, sessionId = randomUUID() } = {}) => {
       const roles = isAdmin ? ["user", "admin"] : ["user"];
       return `Bearer ${await token({ sub: userId, sid: sessionId, roles })}`;

@@ -669,6 +669,8 @@ export const NodeDirectoryService: GenService<{
    * The directory and its changes, every one and in order. From 0: every node, then snapshot_end, then changes;
    * otherwise the changes after from_revision.
    *
+   * Outlives the token that opened it, but ends with TOKEN_INVALID when that is revoked.
+   *
    * Reads. Retry: from the revision of the last response, which misses nothing and repeats nothing.
    * Reasons: REVISION_COMPACTED, REVISION_UNKNOWN, WATCHER_TOO_SLOW, TOO_MANY_STREAMS.
    *
