@@ -9,7 +9,10 @@ export interface Deletion extends Pair {
   readonly cause: DeletionCause;
 }
 
-/** What nodes are to delete from now on. A repeat keeps the first instant; the cause is the latest. */
+/**
+ * What nodes are to delete from now on. Each deletion is new: a node that has not confirmed one is not given the chunk
+ * again, so there is nothing that it could be told to delete a second time.
+ */
 export async function insertDeletions(
   tx: Transaction,
   deletions: readonly Deletion[],
