@@ -2,14 +2,14 @@ import { createLatch, type Latch } from "#platform/events/latch.ts";
 import { failpoint } from "#platform/failpoints/failpoints.ts";
 import type { Lease } from "#platform/leadership/leadership.ts";
 import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
-import { streamOf } from "#platform/nats/streams.ts";
+import { type StreamName, streamOf } from "#platform/nats/streams.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
 import { markPublished, type OutboxRow, readBacklog, readUnpublished, type Stored } from "./relay.store.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
 import type { RelayOptions } from "./relay-options.ts";
 import { createRelayPauses, type RelayPauses } from "./relay-pauses.ts";
 import { createSendQueue } from "./send-queue.ts";
-import { NotLeadingError } from "./stream-recovery.ts";
+import { NotLeadingError, subjectPrefixes } from "./stream-recovery.ts";
 
 /** Rows in memory at most, and how many of them may be unanswered. */
 const MAX_HELD = 4_096;
@@ -34,6 +34,8 @@ export interface SessionContext {
   doubt: AbortController;
   /** Streams that gave a number a second time, and the last one below it: what they had above that is lost. */
   fellBackTo: Map<string, number>;
+  /** Streams that cannot be used: their rows are left where they are. */
+  unready: readonly StreamName[];
 }
 
 /** Publishes until the lease is lost, the process stops (what is in flight is then waited for and marked), or doubt. */
@@ -53,6 +55,7 @@ class RelaySession implements AsyncDisposable {
   readonly #latch: Latch;
   readonly #queue = createSendQueue<OutboxRow>();
   readonly #pauses: RelayPauses;
+  readonly #unreadyPrefixes: readonly string[];
   readonly #highest = new Map<string, number>();
   #acknowledged: Stored[] = [];
   #isWoken = true;
@@ -69,6 +72,7 @@ class RelaySession implements AsyncDisposable {
     this.#context = context;
     this.#publisher = publisher;
     this.#latch = latch;
+    this.#unreadyPrefixes = subjectPrefixes(context.unready);
     this.#pauses = createRelayPauses(context.options.log, context.metrics);
   }
 
@@ -167,7 +171,9 @@ class RelaySession implements AsyncDisposable {
       const isOrdered = this.#hasBacklog || this.#readSinceOrdered >= ORDERED_EVERY;
       const read = isOrdered ? readBacklog : readUnpublished;
       const limit = Math.min(READ_LIMIT, MAX_HELD - this.#queue.size);
-      const rows = await read(options.pool, options.schema, { ...pauses, held: this.#queue.heldIds(), limit });
+      const pausedPrefixes = [...pauses.pausedPrefixes, ...this.#unreadyPrefixes];
+      const query = { ...pauses, pausedPrefixes, held: this.#queue.heldIds(), limit };
+      const rows = await read(options.pool, options.schema, query);
       this.#hasBacklog = rows.length === limit;
       this.#readSinceOrdered = rows.length + (isOrdered ? 0 : this.#readSinceOrdered);
       this.#queue.add(rows.filter(this.#pauses.mayGo));

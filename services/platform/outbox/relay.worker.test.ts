@@ -82,6 +82,29 @@ test("a stream that does not answer holds up no other, however many of its event
   expectOrder(await streamContent(kit.operator, "USERS"));
 });
 
+test("a stream that cannot be made holds up no other, and gets its events when there is room for it", async () => {
+  const MiB = 1_048_576;
+  await using kit = await createEventKit({ jetstream: { max_file_store: 12 * MiB } });
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  await streams.add({ name: "FILLER", subjects: ["filler"], max_bytes: 2 * MiB });
+  await using relay = kit.relay({
+    ...{ nats: kit.operator, streams: ["USERS", "QUOTAS"], streamSettings: { maxBytes: 10 * MiB } },
+  });
+  await eventually(async () => (await streams.info("USERS").catch(() => undefined)) !== undefined, "USERS is made");
+  await querySuperuser(
+    kit.db,
+    `insert into auth.outbox (event_id, subject, key, key_version, type, payload)
+     select gen_random_uuid(), 'decentrastore.quota.threshold.' || n, n::text, 1, 'T', '' from generate_series(1, 50) as n`,
+  );
+  await kit.append(Array.from({ length: 50 }, (_, index) => `key-${index}`));
+  await eventually(async () => (await relay.metric("outbox_published_total")) === 50, "the others are published");
+  expect(await kit.unpublished()).toBe(50);
+  await streams.delete("FILLER");
+  await eventually(async () => (await kit.unpublished()) === 0, "there is room");
+  expect(await streamContent(kit.operator, "QUOTAS")).toHaveLength(50);
+  expectOrder(await streamContent(kit.operator, "USERS"));
+});
+
 test("a key whose event cannot be published waits with its later events, while others go on", async () => {
   await using kit = await createEventKit({ max_payload: 100_000 });
   await using relay = kit.relay();

@@ -1,10 +1,11 @@
 import { type Lease, runAsLeader } from "#platform/leadership/leadership.ts";
+import type { StreamName } from "#platform/nats/streams.ts";
 import { backgroundOf } from "#platform/postgres/pool.ts";
 import { RELAY_LEASE } from "./relay.store.ts";
 import { createRelayMetrics, type RelayMetrics } from "./relay-metrics.ts";
 import type { RelayOptions } from "./relay-options.ts";
 import { runRelaySession } from "./relay-session.ts";
-import { NotLeadingError, recoverStreams } from "./stream-recovery.ts";
+import { awaitStreams, NotLeadingError, recoverStreams } from "./stream-recovery.ts";
 import { watchStreams } from "./stream-watch.worker.ts";
 
 export type { RelayOptions } from "./relay-options.ts";
@@ -57,16 +58,25 @@ async function runTerm(options: RelayOptions, metrics: RelayMetrics, lease: Leas
         await clock.sleep(100, lease.signal);
         continue;
       }
+      const settings = { streamSettings: {}, ...options };
+      let unready: readonly StreamName[];
       try {
         const { epoch, signal } = lease;
-        await recoverStreams({ streamSettings: {}, ...options, epoch, signal, fellBackTo });
+        unready = await recoverStreams({ ...settings, epoch, signal, fellBackTo });
       } catch (error) {
         if (error instanceof NotLeadingError) throw error;
         log.warn({ err: error }, "could not check the streams, trying again");
         await clock.sleep(500 + Math.random() * 500, lease.signal);
         continue;
       }
-      await runRelaySession({ options, metrics, lease, doubt, fellBackTo });
+      const sessionOver = new AbortController();
+      const awaiting = awaitStreams(settings, unready, AbortSignal.any([over, sessionOver.signal]), raiseDoubt);
+      try {
+        await runRelaySession({ options, metrics, lease, doubt, fellBackTo, unready });
+      } finally {
+        sessionOver.abort();
+        await awaiting;
+      }
     }
   } finally {
     metrics.isLeading.set(0);

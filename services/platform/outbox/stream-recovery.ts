@@ -3,9 +3,11 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import { ensureStream, type StreamName, type StreamSettings, streamDefinitions } from "#platform/nats/streams.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
+import type { Clock } from "#platform/time/clock.ts";
 import { knownStream, type RepublishFilter, rememberStream, unpublish } from "./republish.store.ts";
 
 const PAGE = 5_000;
+const RETRY_MS = 2_000;
 
 export class NotLeadingError extends Error {
   override readonly name = "NotLeadingError";
@@ -34,11 +36,25 @@ export interface RecoveryOptions {
  *
  * Nothing may be in flight meanwhile: an acknowledgement of the old stream, marked after this, would lose its event.
  * A crash in between is harmless, since the stream is remembered only at the end.
+ *
+ * Answers the streams that can neither be found nor made: one without a leader, or for which the broker has no room. Their
+ * events wait in the outbox, those of the others do not wait for them.
+ *
+ * @throws when it is so with all of them.
  */
-export async function recoverStreams(options: RecoveryOptions): Promise<void> {
+export async function recoverStreams(options: RecoveryOptions): Promise<readonly StreamName[]> {
   const { nats, pool, schema, streams, streamSettings, epoch, log, signal, fellBackTo } = options;
+  const unready: StreamName[] = [];
   for (const stream of streams) {
-    const { info } = await ensureStream(nats, stream, streamSettings, log);
+    let info: StreamInfo;
+    try {
+      ({ info } = await ensureStream(nats, stream, streamSettings, log));
+    } catch (error) {
+      unready.push(stream);
+      if (unready.length === streams.length) throw error;
+      log.error({ err: error, stream }, "the stream cannot be used, its events wait in the outbox");
+      continue;
+    }
     const known = await knownStream(pool, schema, stream);
     const createdAt = creationOf(info);
     const lastSequence = BigInt(info.state.last_seq);
@@ -46,7 +62,7 @@ export async function recoverStreams(options: RecoveryOptions): Promise<void> {
     const lost = lostPart(known, { createdAt, lastSequence: BigInt(intactUpTo) });
     if (lost !== undefined) {
       const moved = await unpublishAll(pool, schema, { ...lost, prefixes: subjectPrefixes([stream]) }, signal);
-      if (signal.aborted) return;
+      if (signal.aborted) return unready;
       if (moved > 0) log.warn({ stream, events: moved }, "the stream lost events, publishing them again");
     }
     if (known === undefined || lost !== undefined) {
@@ -54,6 +70,24 @@ export async function recoverStreams(options: RecoveryOptions): Promise<void> {
       if (!isLeading) throw new NotLeadingError("another relay leads");
     }
     fellBackTo.delete(stream);
+  }
+  return unready;
+}
+
+/** Calls back once when one of these streams can be used; ends without it when the signal aborts. */
+export async function awaitStreams(
+  { nats, streamSettings, log, clock }: Pick<RecoveryOptions, "nats" | "streamSettings" | "log"> & { clock: Clock },
+  unready: readonly StreamName[],
+  signal: AbortSignal,
+  onReady: () => void,
+): Promise<void> {
+  while (unready.length > 0) {
+    await clock.sleep(RETRY_MS, signal);
+    if (signal.aborted) return;
+    const tries = unready.map((stream) => ensureStream(nats, stream, streamSettings, log));
+    if ((await Promise.allSettled(tries)).every(({ status }) => status === "rejected")) continue;
+    onReady();
+    return;
   }
 }
 
