@@ -47,8 +47,9 @@ export async function checkPassword(deps: Deps, check: PasswordCheck, signal: Ab
     if (tried.kind === "right") return { user: tried.user, newHash: tried.newHash };
     if (tried.kind === "wrong") return await refuse(deps, check, tried.user, tried.hashBeganMs, keys);
     if (tried.kind === "blocked") throw tooManyAttempts(tried.retryAfterMs);
-    if (deps.clock.monotonicMs() > deadlineMs || signal.aborted) throw hashingBusy(1_000);
+    if (deps.clock.monotonicMs() > deadlineMs) throw hashingBusy(1_000);
     await deps.clock.sleep(UNDECIDED_PAUSE_MS * (0.5 + Math.random()), signal);
+    signal.throwIfAborted();
   }
 }
 
