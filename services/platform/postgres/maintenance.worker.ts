@@ -3,7 +3,7 @@ import type { Schema } from "#platform/config/service-config.ts";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
 import type { Clock } from "#platform/time/clock.ts";
-import type { Pool } from "./pool.ts";
+import { backgroundOf, type Pool } from "./pool.ts";
 import { sql, zInt8 } from "./sql.ts";
 
 export interface MaintenanceOptions {
@@ -25,6 +25,8 @@ const maintainedRow = z.strictObject({
   busy: z.number(),
   default_rows: zInt8,
 });
+
+const backendRow = z.strictObject({ pid: z.int() });
 
 export type MaintainedTable = z.output<typeof maintainedRow>;
 
@@ -51,22 +53,50 @@ async function run(options: MaintenanceOptions, signal: AbortSignal): Promise<vo
   while (!signal.aborted) {
     let isDone = false;
     try {
-      const tables = await maintainPartitions(options.pool, options.schema);
+      const tables = await maintainPartitions(options.pool, options.schema, signal);
       report(tables);
       isDone = tables.every(({ busy }) => busy === 0);
     } catch (error) {
+      if (signal.aborted) return;
       options.log.warn({ err: error }, "the partitions could not be maintained, trying again in a minute");
     }
     await options.clock.sleep((isDone ? hourMs : minuteMs) * (0.9 + Math.random() / 5), signal);
   }
 }
 
-/** One round; no rows where another process is at it. */
-export async function maintainPartitions(pool: Pool, schema: Schema): Promise<readonly MaintainedTable[]> {
+/**
+ * One round; no rows where another process is at it. Reading whether a large partition is over may take minutes, which no
+ * stop waits for: the signal cancels the round, and the next process makes it.
+ */
+export async function maintainPartitions(
+  pool: Pool,
+  schema: Schema,
+  signal?: AbortSignal,
+): Promise<readonly MaintainedTable[]> {
   return pool.transaction(async (tx) => {
+    const backend = await tx.oneFirst(sql.type(backendRow)`select pg_backend_pid() as pid`);
     await tx.query(sql.unsafe`set local statement_timeout = '5min'`);
-    return tx.any(sql.type(maintainedRow)`select * from ${sql.identifier([schema, "maintain_partitions"])}()`);
+    signal?.throwIfAborted();
+    const cancelled = { done: Promise.resolve() };
+    const cancel = () => {
+      cancelled.done = cancelBackend(pool, backend);
+    };
+    signal?.addEventListener("abort", cancel);
+    try {
+      return await tx.any(sql.type(maintainedRow)`select * from ${sql.identifier([schema, "maintain_partitions"])}()`);
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      // While the transaction is open its connection serves nobody else whom this might hit.
+      await cancelled.done;
+    }
   });
+}
+
+/** Where the login is a superuser's and the role ours, the server refuses, which the pool logs, and the round is waited for. */
+async function cancelBackend(pool: Pool, pid: number): Promise<void> {
+  await backgroundOf(pool)
+    .query(sql.unsafe`select pg_cancel_backend(${pid})`)
+    .catch(() => {});
 }
 
 function reporter({ log, metrics }: MaintenanceOptions): (tables: readonly MaintainedTable[]) => void {
