@@ -116,8 +116,9 @@ export function isStreamMissing(error: unknown): boolean {
 
 /**
  * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have tuned,
- * unless the settings ask for more, and gets the subjects that it lacks, which a newer version brings. `settings` go
- * before those of the connection.
+ * unless the settings ask for more, and gets the subjects that it lacks, which a newer version brings. One that somebody made
+ * to discard old messages when it is full, as NATS's own tools do, would lose events that nobody has read: that is changed.
+ * `settings` go before those of the connection.
  */
 export async function ensureStream(
   nats: Nats,
@@ -135,7 +136,7 @@ export async function ensureStream(
   return await makeStream(streams, streamConfig(name, wanted), log);
 }
 
-/** A raise that the server refuses, such as replicas without a cluster, is warned of: the stream works as it is. */
+/** A change that the server refuses, such as replicas without a cluster, is warned of: the stream works as it is. */
 async function adjustStream(
   streams: StreamAPI,
   info: StreamInfo,
@@ -153,13 +154,15 @@ async function adjustStream(
   if (Object.keys(lower).length > 0) {
     log.warn({ stream: name, settings: lower }, "a stream's limits are never lowered by a service, it stays as it is");
   }
-  if (Object.keys(raised).length === 0) return current;
+  const { discard } = streamConfig(name);
+  const changes = { ...raised, ...(discard === undefined || discard === info.config.discard ? {} : { discard }) };
+  if (Object.keys(changes).length === 0) return current;
   try {
-    current = await streams.update(name, raised);
-    log.info({ stream: name, ...raised }, "raised the stream's limits");
+    current = await streams.update(name, changes);
+    log.info({ stream: name, ...changes }, "changed the stream's limits");
   } catch (error) {
     if (jetStreamErrorCode(error) === undefined) throw error;
-    log.warn({ err: error, stream: name, ...raised }, "NATS refuses to raise the stream's limits");
+    log.warn({ err: error, stream: name, ...changes }, "NATS refuses to change the stream's limits");
   }
   return current;
 }

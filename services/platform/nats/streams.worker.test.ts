@@ -1,3 +1,4 @@
+import { DiscardPolicy } from "nats";
 import { expect, test } from "vitest";
 import { createTestLogger } from "../testing/test-database.ts";
 import { startTestNats } from "../testing/test-nats.ts";
@@ -24,6 +25,20 @@ test("a stream that is there keeps its limits and gets the subjects that it lack
   const { info } = await ensureStream(nats, "CHUNKS", {}, log);
   expect(info.config.max_bytes).toBe(1_000_000);
   expect(info.config.subjects).toEqual(["decentrastore.chunk.>", "decentrastore.upload.>"]);
+});
+
+test("a stream that somebody made to drop its oldest events refuses new ones again when it is full", async () => {
+  await using broker = await startTestNats();
+  await using nats = await connectNats({ url: broker.url("auth"), name: "auth", log });
+  const { streams } = await nats.connection.jetstreamManager();
+  const max_bytes = 1_000_000;
+  const subjects = ["decentrastore.user.>"];
+  const made = await streams.add({ name: "USERS", subjects, max_bytes, discard: DiscardPolicy.Old });
+  const { info, isNew } = await ensureStream(nats, "USERS", {}, log);
+  expect(isNew).toBe(false);
+  expect(info.config).toEqual({ ...made.config, discard: DiscardPolicy.New });
+  expect(info.created).toBe(made.created);
+  expect((await streams.info("USERS")).config.discard).toBe(DiscardPolicy.New);
 });
 
 test("a stream that is there is raised to what the operator set, and never lowered", async () => {
