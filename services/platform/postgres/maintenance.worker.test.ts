@@ -1,5 +1,5 @@
 import pg from "pg";
-import { expect, test, vi } from "vitest";
+import { expect, test } from "vitest";
 import { z } from "zod";
 import { ManualClock } from "../testing/manual-clock.ts";
 import { createTestDatabase, createTestLogger, type TestDatabase } from "../testing/test-database.ts";
@@ -219,23 +219,6 @@ test("the worker runs at the start and hourly, and stops when it is disposed of"
   await worker[Symbol.asyncDispose]();
   expect(clock.sleeping()).toBe(0);
 });
-
-test("a stop does not wait for a partition that takes long to read", async () => {
-  await using db = await createTestDatabase();
-  const pool = await db.pool("auth");
-  await seedOldDay(db, "inbox", 40);
-  await asOwner(db, (client) =>
-    client.query(`
-    create or replace function auth.is_partition_over(target auth.partitioned_tables, partition text, day date)
-    returns boolean language sql as 'select pg_sleep(120) is null'`),
-  );
-  const sleeping = sql.unsafe`
-    select from pg_stat_activity where datname = current_database() and wait_event = 'PgSleep'`;
-  const worker = startMaintenance({ pool, schema: "auth", clock: new ManualClock(), log: createTestLogger() });
-  await vi.waitFor(async () => expect(await pool.exists(sleeping)).toBe(true), 20_000);
-  await worker[Symbol.asyncDispose]();
-  expect(await pool.exists(sleeping)).toBe(false);
-}, 60_000);
 
 test("the audit trail lies by month, made ahead, and a month goes only where the operator says so", async () => {
   await using db = await createTestDatabase();
