@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { z } from "zod";
+import { homeOfCommand } from "#platform/config/command-environment.ts";
 import { end, isStillRunning, type RecordedProcess, recordedProcess } from "./processes.ts";
 
 /** The folder that holds everything of one local control plane: data, logs, secrets, `dev.json`. */
@@ -11,7 +12,7 @@ export interface Home {
 }
 
 export function homeFolder(env: NodeJS.ProcessEnv): string {
-  return resolve(env.DECENTRASTORE_HOME ?? ".decentrastore");
+  return resolve(homeOfCommand(env));
 }
 
 export async function openHome(env: NodeJS.ProcessEnv): Promise<Home> {
