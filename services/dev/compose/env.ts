@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { natsUserNames } from "../nats-server.ts";
 
-// Prints the secrets that docker-compose.yml asks for: node services/dev/compose/env.ts > .env
+// Prints the secrets that docker-compose.yml asks for: node_modules/.bin/node services/dev/compose/env.ts > .env
 
 const secret = () => randomBytes(24).toString("base64url");
 const clientServices = ["USER_QUOTA", "NODE_REGISTRY"];
