@@ -13,7 +13,10 @@ export interface HeartbeatFields {
   readonly chunkDigest?: Uint8Array | undefined;
 }
 
-/** 8 PiB less one: bytes stay exact in a double, and no node is larger. */
+/**
+ * 8 PiB less one: bytes stay exact in a double, and no node is larger. It does not hold for free bytes: a file system
+ * without a limit gives nearly 2^63 of them, and what is above the node's capacity is clamped, not refused.
+ */
 const MAX_FIGURE = BigInt(Number.MAX_SAFE_INTEGER);
 const DIGEST_BYTES = 8;
 
@@ -22,7 +25,7 @@ export function checkHeartbeat(request: HeartbeatFields, allowsPrivate: boolean)
   const isPlain =
     request.sequence >= 0n &&
     isFigure(request.usedBytes) &&
-    isFigure(request.freeBytes) &&
+    request.freeBytes >= 0n &&
     isFigure(request.chunkCount) &&
     request.address === undefined &&
     request.softwareVersion === undefined &&
@@ -31,7 +34,7 @@ export function checkHeartbeat(request: HeartbeatFields, allowsPrivate: boolean)
   validate((check) => {
     check.int("sequence", request.sequence, { min: 0n });
     check.int("used_bytes", request.usedBytes, { min: 0n, max: MAX_FIGURE });
-    check.int("free_bytes", request.freeBytes, { min: 0n, max: MAX_FIGURE });
+    check.int("free_bytes", request.freeBytes, { min: 0n });
     check.int("chunk_count", request.chunkCount, { min: 0n, max: MAX_FIGURE });
     if (request.address !== undefined) checkAddress(check, "address", request.address, allowsPrivate);
     if (request.softwareVersion !== undefined) {

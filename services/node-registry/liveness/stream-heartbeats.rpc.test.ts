@@ -58,6 +58,16 @@ test("free above the capacity is clamped", async () => {
   await vi.waitFor(async () => expect((await nodeOf(node.nodeId)).freeBytes).toBe(2n ** 30n), 20_000);
 });
 
+test("the largest free figure there is, as a file system without a limit gives it, is clamped and ends no stream", async () => {
+  const node = await registry.enroll({ capacityGb: 1 });
+  using client = node.connect();
+  const stream = openBeats(client);
+  expect(await stream.exchange(beat(1, { usedBytes: 3n, freeBytes: 2n ** 63n - 1n }))).not.toHaveProperty("reason");
+  await vi.waitFor(async () => {
+    expect(await nodeOf(node.nodeId)).toMatchObject({ usedBytes: 3n, freeBytes: 2n ** 30n });
+  }, 20_000);
+});
+
 test("a newer stream takes over, in this process and in another", async () => {
   await using other = await network.registry();
   const node = await registry.enroll();
