@@ -21,3 +21,15 @@ test("a command acts on the database that is named, else on the one that npm sta
   const named = { ...env, AUTH_DATABASE_URL: "postgres://named/x" };
   expect(commandEnvironment("AUTH_DATABASE_URL", named)).toEqual(named);
 });
+
+test("a command of the shell that gave npm start its database opens the keys in it", () => {
+  const env = { DECENTRASTORE_HOME: home.path, DATABASE_URL: "postgres://own/x" };
+  writeFileSync(path.join(home.path, "dev.json"), JSON.stringify({ databaseUrl: "postgres://own/x", natsUrl: "-" }));
+  writeFileSync(path.join(home.path, "secrets.json"), JSON.stringify({ keyEncryptionKey: "at home" }));
+  const opened = { ...env, KEY_ENCRYPTION_KEY: "at home" };
+  expect(commandEnvironment("AUTH_DATABASE_URL", env)).toEqual(opened);
+  const other = { ...env, DATABASE_URL: "postgres://other/x" };
+  expect(commandEnvironment("AUTH_DATABASE_URL", other)).toEqual(other);
+  const own = { ...env, AUTH_DATABASE_URL: "postgres://other/x" };
+  expect(commandEnvironment("AUTH_DATABASE_URL", own)).toEqual(own);
+});

@@ -15,13 +15,15 @@ export function readDevFile(env: NodeJS.ProcessEnv): z.output<typeof devFile> | 
 }
 
 /**
- * The environment of an operator's command: where no variable names a database, the command acts on the local one that
- * `npm start` runs, and opens the keys in it.
+ * The environment of an operator's command: where no variable names another database, the command acts on the local one
+ * that `npm start` runs or uses, and opens the keys in it.
  */
 export function commandEnvironment(ownDatabaseUrl: string, env = process.env): NodeJS.ProcessEnv {
-  if (env[ownDatabaseUrl] || env.DATABASE_URL) return env;
   const local = readDevFile(env);
   if (local === undefined) return env;
+  // A shell that gave `npm start` its DATABASE_URL still names it: that is the local network, and its key is at home.
+  const named = env[ownDatabaseUrl] || env.DATABASE_URL;
+  if (named && named !== local.databaseUrl) return env;
   const secrets = readHomeFile(env, "secrets.json", z.object({ keyEncryptionKey: z.string() }));
   const key = env.KEY_ENCRYPTION_KEY || secrets?.keyEncryptionKey;
   return { ...env, DATABASE_URL: local.databaseUrl, ...(key !== undefined && { KEY_ENCRYPTION_KEY: key }) };
