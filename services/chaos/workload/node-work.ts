@@ -56,7 +56,9 @@ export function createNodeWork(options: NodeWorkOptions): NodeWork {
   const renewCertificate = async () => {
     await client().renewCertificate({ csrPem: await identity.certificateRequest() });
   };
-  const obey = createCommandRunner({ client, store, holdings, onStored, renewCertificate, proofDelayMs: 0, say });
+  const { withdraw } = reporter;
+  const chunkWork = { store, holdings, onStored, withdraw };
+  const obey = createCommandRunner({ client, ...chunkWork, renewCertificate, proofDelayMs: 0, say });
   const take: NodeWork["take"] = async (chunks) => {
     const stored = chunks.map(({ chunkHash: hash, sizeBytes }) => ({ hash, size: Number(sizeBytes) }));
     for (const chunk of chunks) store.keep(chunk);

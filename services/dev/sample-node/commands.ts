@@ -14,17 +14,22 @@ export interface CommandContext {
   readonly store: ChunkStore;
   readonly holdings: Holdings;
   readonly onStored: (chunk: StoredChunk) => void;
+  /** Before chunks are deleted: see the reporter. */
+  readonly withdraw: (hashes: readonly string[]) => Promise<void>;
   readonly renewCertificate: () => Promise<void>;
   /** For trying out what becomes of a node that proves too late. */
   readonly proofDelayMs: number;
   readonly say: (line: string) => void;
+  /** Nothing is deleted between listing what is held and the answer to it. */
+  readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
 
 /**
  * Carries out what the registry asks for. It repeats a command until its effect is reported, so a failure here is only
  * said, and a command that is still being carried out is not begun twice.
  */
-export function createCommandRunner(context: CommandContext): (commands: readonly NodeCommand[]) => void {
+export function createCommandRunner(given: Omit<CommandContext, "inTurn">): (commands: readonly NodeCommand[]) => void {
+  const context = { ...given, inTurn: createTurns() };
   const underWay = new Set<string>();
   return (commands) => {
     for (const command of commands) {
@@ -42,9 +47,7 @@ export function createCommandRunner(context: CommandContext): (commands: readonl
 async function carryOut(context: CommandContext, { commandId, command }: NodeCommand): Promise<void> {
   switch (command.case) {
     case "deleteChunks":
-      for (const hash of command.value.chunkHashes) await drop(context.store, context.holdings, hash);
-      await context.client().reportDeletedChunks({ chunkHashes: command.value.chunkHashes });
-      return;
+      return await deleteChunks(context, command.value.chunkHashes);
     case "proveChunk":
       return await prove(context, commandId, command.value);
     case "fetchChunk":
@@ -56,6 +59,14 @@ async function carryOut(context: CommandContext, { commandId, command }: NodeCom
     default:
       return; // drain: nothing to do but to go on serving; anything newer than this node: the registry will see
   }
+}
+
+async function deleteChunks(context: CommandContext, hashes: readonly string[]): Promise<void> {
+  await context.inTurn(async () => {
+    await context.withdraw(hashes);
+    for (const hash of hashes) await drop(context.store, context.holdings, hash);
+  });
+  await context.client().reportDeletedChunks({ chunkHashes: [...hashes] });
 }
 
 async function prove(context: CommandContext, commandId: string, command: ProveChunk): Promise<void> {
@@ -99,14 +110,14 @@ async function fetchChunk(context: CommandContext, command: FetchChunk): Promise
 }
 
 async function reportChunks(context: CommandContext, asked: readonly number[]): Promise<void> {
-  const hashes = context.holdings.hashes();
+  const digests = () => bucketSums(context.holdings.hashes()).map(digestBytes);
   const buckets =
-    asked.length > 0
-      ? asked
-      : (await context.client().reportChunkDigests({ digests: bucketSums(hashes).map(digestBytes) })).buckets;
+    asked.length > 0 ? asked : (await context.client().reportChunkDigests({ digests: digests() })).buckets;
   for (const bucket of buckets) {
-    const held = hashes.filter((hash) => bucketOf(hash) === bucket);
-    const { missingChunkHashes } = await context.client().reportBucket({ bucket, chunkHashes: held });
+    const { missingChunkHashes } = await context.inTurn(() => {
+      const chunkHashes = context.holdings.hashes().filter((hash) => bucketOf(hash) === bucket);
+      return context.client().reportBucket({ bucket, chunkHashes });
+    });
     const lost: string[] = [];
     for (const hash of missingChunkHashes) {
       const stored = await context.store.read(hash);
@@ -116,4 +127,14 @@ async function reportChunks(context: CommandContext, asked: readonly number[]): 
     }
     if (lost.length > 0) await context.client().reportLostChunks({ chunkHashes: lost });
   }
+}
+
+/** One piece of work after the other. */
+function createTurns(): CommandContext["inTurn"] {
+  let latest: Promise<unknown> = Promise.resolve();
+  return (work) => {
+    const mine = latest.then(work);
+    latest = Promise.allSettled([mine]);
+    return mine;
+  };
 }

@@ -69,7 +69,8 @@ const reporter = createReporter({
 });
 for (const chunk of await store.list()) reporter.add(chunk); // what an earlier life stored, reported or not
 
-const context = { store, holdings, onStored, renewCertificate, proofDelayMs, say };
+const { withdraw } = reporter;
+const context = { store, holdings, onStored, withdraw, renewCertificate, proofDelayMs, say };
 const run = createCommandRunner({ client: () => client, ...context });
 say(`${identity.nodeId} serves chunks at http://127.0.0.1:${port}`);
 await Promise.all([

@@ -12,6 +12,16 @@ export interface ReporterOptions {
   readonly signal: AbortSignal;
 }
 
+export interface Reporter {
+  add(chunk: StoredChunk): void;
+  /**
+   * They are going to be deleted: reports them no more. Resolves when no report that names them is under way; heard after
+   * the deletion, it could confirm a chunk that was assigned here anew.
+   */
+  withdraw(hashes: readonly string[]): Promise<void>;
+  run(): Promise<void>;
+}
+
 const mostPerCall = 1000;
 const gatherMs = 20; // chunks that arrive together are reported together
 const retryMs = { first: 500, most: 15_000 };
@@ -20,13 +30,15 @@ const retryMs = { first: 500, most: 15_000 };
  * Reports chunks until the registry has answered for each. A report that fails is repeated with a pause: the registry
  * counts a chunk once, however often it hears of it.
  */
-export function createReporter(options: ReporterOptions): { add(chunk: StoredChunk): void; run(): Promise<void> } {
+export function createReporter(options: ReporterOptions): Reporter {
   const waiting = new Map<string, StoredChunk>();
+  let underWay: Promise<readonly Verdict[]> = Promise.resolve([]);
   let wake = () => {};
 
   const reportBatch = async (): Promise<void> => {
     const batch = [...waiting.values()].slice(0, mostPerCall);
-    const verdicts = await options.report(batch);
+    underWay = options.report(batch);
+    const verdicts = await underWay;
     for (const [index, chunk] of batch.entries()) {
       if (waiting.get(chunk.hash) !== chunk) continue; // it arrived anew meanwhile: its own report tells
       waiting.delete(chunk.hash);
@@ -38,6 +50,10 @@ export function createReporter(options: ReporterOptions): { add(chunk: StoredChu
     add: (chunk) => {
       waiting.set(chunk.hash, chunk);
       wake();
+    },
+    withdraw: async (hashes) => {
+      for (const hash of hashes) waiting.delete(hash);
+      await Promise.allSettled([underWay]);
     },
     run: async () => {
       let retry = retryMs.first;
