@@ -11,6 +11,7 @@ import { NodeLiveness } from "#gen/decentrastore/node_registry/v1/node_pb.ts";
 import { StoredChunkResult } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import { UploadState } from "#gen/decentrastore/node_registry/v1/upload_pb.ts";
 import { LedgerEntryKind } from "#gen/decentrastore/user_quota/v1/ledger_entry_pb.ts";
+import { ReservationState } from "#gen/decentrastore/user_quota/v1/reservation_pb.ts";
 import { UserQuotaService } from "#gen/decentrastore/user_quota/v1/user_quota_service_pb.ts";
 import { transportTo } from "../dev/upload/session.ts";
 import { type ControlPlane, startControlPlane } from "./fixtures/control-plane.ts";
@@ -21,11 +22,16 @@ import { until } from "./fixtures/until.ts";
 
 // The main flow of the system, with real processes and the public protocols alone.
 
+const stack = new AsyncDisposableStack();
 let controlPlane: ControlPlane;
+let nodes: readonly TestNode[];
 beforeAll(async () => {
-  controlPlane = await startControlPlane();
+  controlPlane = stack.use(await startControlPlane());
+  const network = await controlPlane.devFile();
+  nodes = await Promise.all(Array.from({ length: 3 }, async () => stack.use(await joinNode(network))));
+  await bringOnline(nodes, await gatewayClients(network));
 }, 120_000);
-afterAll(() => controlPlane[Symbol.asyncDispose](), 120_000);
+afterAll(() => stack.disposeAsync(), 120_000);
 
 it("charges a stored chunk once, with two of three replicas, however often the nodes report", async () => {
   const network = await controlPlane.devFile();
@@ -34,14 +40,6 @@ it("charges a stored chunk once, with two of three replicas, however often the n
   const gateway = await gatewayClients(network);
   const opened = (await quotas.getQuota({ userId: user.userId })).quota;
   expect(opened).toMatchObject({ storageUsedBytes: 0n, storageReservedBytes: 0n, storageQuotaBytes: 10n * 2n ** 30n });
-
-  const nodes = await Promise.all([joinNode(network), joinNode(network), joinNode(network)]);
-  await using _ = cleanup(nodes);
-  await Promise.all(nodes.map((node) => node.beat()));
-  await until("all nodes are online", 60_000, async () => {
-    const seen = await Promise.all(nodes.map(({ nodeId }) => gateway.nodes.getNode({ nodeId })));
-    return seen.every(({ node }) => node?.liveness === NodeLiveness.ONLINE && node.isActive);
-  });
 
   const chunks = newChunks(5);
   const uploadId = randomUUID();
@@ -84,6 +82,37 @@ it("charges a stored chunk once, with two of three replicas, however often the n
   expect(stored.filter(({ message }) => "reachedQuorum" in message && message.reachedQuorum === true)).toHaveLength(5);
   expect(namesOf(about([uploadId]))).toEqual(["UploadCompleted"]);
   expectContiguousVersions(events.filter((event) => !event.subject.startsWith("decentrastore.node.heartbeat.")));
+});
+
+it("reserves a chunk until it is charged, whichever of its uploads lets go of it first", async () => {
+  const network = await controlPlane.devFile();
+  const user = await registerUser(network);
+  const quotas = quotaClientOf(network, user);
+  const gateway = await gatewayClients(network);
+
+  const [chunk] = newChunks(1);
+  const chunkHashes = [chunk?.chunkHash ?? ""];
+  const rest = 10n * 2n ** 30n - 1_000n;
+  const others = { sizeBytes: rest, idempotencyKey: "all but one chunk", ttl: { seconds: 3_600n } };
+  await gateway.quotas.reserveStorage({ userId: user.userId, ...others });
+  const place = (chunks = newChunks(1)) =>
+    gateway.chunks.placeChunks({ userId: user.userId, uploadId: randomUUID(), chunks, replicas: 3 });
+  const first = await place(chunk && [chunk]);
+  const second = await place(chunk && [chunk]);
+  expect([first.reservationId === "", second.reservationId]).toEqual([false, ""]);
+  await gateway.chunks.releaseChunks({ userId: user.userId, uploadId: first.uploadId, chunkHashes });
+  await until("the end of the first upload has arrived", 60_000, async () => {
+    const { reservation } = await gateway.quotas.getReservation({ reservationId: first.reservationId });
+    return reservation?.state === ReservationState.CLOSING;
+  });
+  await expect(place()).rejects.toThrow(/quota/);
+
+  for (const { client } of nodes) await client.reportStoredChunks({ chunkHashes });
+  await until("the bytes are charged", 60_000, async () => {
+    const { quota } = await quotas.getQuota({ userId: user.userId });
+    return quota?.storageUsedBytes === 1_000n && quota.storageReservedBytes === rest;
+  });
+  await expect(place()).rejects.toThrow(/quota/);
 });
 
 it("takes a user of the original system over: the old password, the quota and what is used", async () => {
@@ -133,8 +162,10 @@ function expectContiguousVersions(events: readonly ReplayedEvent[]): void {
   }
 }
 
-function cleanup(nodes: readonly TestNode[]): AsyncDisposable {
-  return {
-    [Symbol.asyncDispose]: async () => void (await Promise.all(nodes.map((node) => node[Symbol.asyncDispose]()))),
-  };
+async function bringOnline(nodes: readonly TestNode[], gateway: Awaited<ReturnType<typeof gatewayClients>>) {
+  await Promise.all(nodes.map((node) => node.beat()));
+  await until("all nodes are online", 60_000, async () => {
+    const seen = await Promise.all(nodes.map(({ nodeId }) => gateway.nodes.getNode({ nodeId })));
+    return seen.every(({ node }) => node?.liveness === NodeLiveness.ONLINE && node.isActive);
+  });
 }

@@ -7,7 +7,6 @@ import {
   int4Array,
   int8Array,
   sql,
-  uuidArray,
   zInt8,
   zUuid,
   zVoid,
@@ -195,22 +194,6 @@ export async function endLives(tx: Transaction, hashes: readonly string[], now: 
       event_version = c.event_version + 1
     from unnest(${hexBytesArray(hashes)}) as ended (chunk_hash)
     where c.chunk_hash = ended.chunk_hash`);
-}
-
-/** Chunks below quorum whose paying upload is over while another one still waits for them: that one takes the charge. */
-export async function changePayer(
-  tx: Transaction,
-  changes: readonly { chunkHash: string; uploadId: string }[],
-): Promise<void> {
-  if (changes.length === 0) return;
-  await tx.query(sql.type(zVoid)`
-    update node_registry.chunks c
-    set paying_upload_id = change.upload_id, reservation_id = null
-    from unnest(
-      ${hexBytesArray(changes.map((change) => change.chunkHash))},
-      ${uuidArray(changes.map((change) => change.uploadId))}
-    ) as change (chunk_hash, upload_id)
-    where c.chunk_hash = change.chunk_hash`);
 }
 
 function fromRow(row: z.infer<typeof zChunk>): Chunk {

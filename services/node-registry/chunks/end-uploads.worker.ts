@@ -1,13 +1,13 @@
 import { transact } from "#platform/outbox/outbox.ts";
 import type { Deps } from "../deps.ts";
 import { type Chunk, lockChunks } from "./chunks.store.ts";
-import { dropReferences, endChunks } from "./end-of-life.worker.ts";
+import { dropReferences, endChunks, lockWithPayers } from "./end-of-life.worker.ts";
 import { sortedHashes } from "./hashes.ts";
 import { oneByOne } from "./one-by-one.worker.ts";
 import { bringUploadsBack } from "./overlong-uploads.store.ts";
 import { readReferences, readUses } from "./references.store.ts";
 import { uploadExpired } from "./upload-ended.event.ts";
-import { expireUpload, forgetReplacedNodes, lockUploads, readDueUploads, settleUpload } from "./uploads.store.ts";
+import { expireUpload, forgetReplacedNodes, readDueUploads, settleUpload } from "./uploads.store.ts";
 
 type EndDeps = Pick<Deps, "pool" | "outbox" | "clock">;
 const BATCH = 50;
@@ -26,12 +26,12 @@ export async function endUpload(deps: EndDeps, uploadId: string): Promise<boolea
     const now = deps.clock.now();
     const references = await readReferences(tx, uploadId);
     const locked = await lockChunks(tx, sortedHashes(references.map((reference) => reference.chunkHash)));
-    const [upload] = await lockUploads(tx, [uploadId]);
+    const upload = await lockWithPayers(tx, uploadId, locked);
     if (upload?.state !== "open" && upload?.state !== "completed") return false;
     const isOpen = upload.state === "open";
-    const waiting = locked.filter((chunk) => !chunk.hasQuorum);
-    const { ended } = isOpen ? await dropReferences(tx, uploadId, waiting) : { ended: [] };
-    const expired = isOpen ? await expireUpload(tx, uploadId, now) : undefined;
+    const waiting = isOpen ? locked.filter((chunk) => !chunk.hasQuorum) : [];
+    const { ended, bequeathed } = await dropReferences(tx, uploadId, waiting);
+    const expired = isOpen ? await expireUpload(tx, uploadId, bequeathed, now) : undefined;
     const kept = await withoutOpenUpload(
       tx,
       uploadId,
@@ -43,8 +43,8 @@ export async function endUpload(deps: EndDeps, uploadId: string): Promise<boolea
       deps,
       tx,
       isOpen
-        ? { chunks: ended, trimmed: kept, cause: "upload_expired" }
-        : { chunks: [], trimmed: whole, cause: "not_placed" },
+        ? { chunks: ended, trimmed: kept, uploadId, cause: "upload_expired" }
+        : { chunks: [], trimmed: whole, uploadId, cause: "not_placed" },
     );
     if (expired !== undefined) events.push(uploadExpired(deps.clock, expired));
     await deps.outbox.append(tx, events);

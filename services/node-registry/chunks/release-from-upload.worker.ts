@@ -1,7 +1,7 @@
 import type { Transaction } from "#platform/postgres/pool.ts";
 import type { Deps } from "../deps.ts";
 import type { Chunk } from "./chunks.store.ts";
-import { dropReferences, endChunks } from "./end-of-life.worker.ts";
+import { dropReferences, endChunks, lockWithPayers } from "./end-of-life.worker.ts";
 import type { DeletionCause } from "./report-outcomes.ts";
 import { uploadCompleted } from "./upload-ended.event.ts";
 import { dropFromUpload } from "./uploads.store.ts";
@@ -17,12 +17,16 @@ export async function releaseFromUpload(
   locked: readonly Chunk[],
   cause: DeletionCause,
 ): Promise<readonly Chunk[]> {
-  const dropped = await dropReferences(tx, uploadId, locked);
-  if (dropped.references.length === 0) return [];
-  const settled = dropped.references.filter((chunk) => !chunk.hasQuorum).length;
-  const completed = settled === 0 ? undefined : await dropFromUpload(tx, uploadId, settled, deps.clock.now());
-  const events = await endChunks(deps, tx, { chunks: dropped.ended, trimmed: [], cause });
+  await lockWithPayers(tx, uploadId, locked);
+  const { references, ended, bequeathed } = await dropReferences(tx, uploadId, locked);
+  if (references.length === 0) return [];
+  const droppedChunks = references.filter((chunk) => !chunk.hasQuorum).length;
+  const completed =
+    droppedChunks === 0
+      ? undefined
+      : await dropFromUpload(tx, uploadId, { droppedChunks, bequeathed }, deps.clock.now());
+  const events = await endChunks(deps, tx, { chunks: ended, trimmed: [], uploadId, cause });
   if (completed !== undefined) events.push(uploadCompleted(deps.clock, completed));
   await deps.outbox.append(tx, events);
-  return dropped.ended;
+  return ended;
 }

@@ -75,8 +75,7 @@ export async function settleConfirmations(
 
 /**
  * The upload whose numbers the charge belongs to: they tell user-quota what will be posted to the upload's reservation. A
- * charge that was taken over from an upload that is over is posted to none, and a reservation that waited for it would
- * hold its bytes until it expires.
+ * chunk without a reservation is posted to none. One that the upload has let go of was counted when it did.
  */
 function chargedUploadOf(chunk: LockedChunk): string | null {
   return chunk.reservationId === null ? null : chunk.payingUploadId;

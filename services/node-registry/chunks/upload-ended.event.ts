@@ -13,6 +13,11 @@ export function uploadExpired(clock: Clock, upload: UploadRow): OutboxEvent {
   return newEvent(UploadExpiredSchema, addressOf(clock, "expired", upload), numbersOf(upload));
 }
 
+/** The upload as it is after its end, told again with numbers that were put right. */
+export function uploadEnded(clock: Clock, upload: UploadRow): OutboxEvent {
+  return upload.state === "completed" ? uploadCompleted(clock, upload) : uploadExpired(clock, upload);
+}
+
 function addressOf(clock: Clock, word: "completed" | "expired", upload: UploadRow) {
   return {
     subject: `decentrastore.upload.${word}.${upload.upload_id}`,

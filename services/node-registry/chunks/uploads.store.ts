@@ -1,6 +1,16 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { instant, sql, uuidArray, zInstant, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
+import {
+  instant,
+  int4Array,
+  int8Array,
+  sql,
+  uuidArray,
+  zInstant,
+  zInt8,
+  zUuid,
+  zVoid,
+} from "#platform/postgres/sql.ts";
 import { zHash } from "./hashes.ts";
 
 export const zUploadState = z.enum(["reserving", "failed", "open", "completed", "expired"]);
@@ -61,17 +71,27 @@ export async function lockUploads(tx: Transaction, uploadIds: readonly string[])
   return [...rows];
 }
 
-/** An OPEN upload no longer waits for chunks that were taken from it. Answers it where that completed it. */
+/** How the chunks and bytes change that are, or will be, charged to an upload's reservation. */
+export interface ChargesChange {
+  readonly chunks: number;
+  readonly bytes: bigint;
+}
+
+/**
+ * An OPEN upload no longer waits for chunks that were taken from it; for the bequeathed ones its reservation does. Answers
+ * it where that completed it.
+ */
 export async function dropFromUpload(
   tx: Transaction,
   uploadId: string,
-  droppedChunks: number,
+  { droppedChunks, bequeathed }: { readonly droppedChunks: number; readonly bequeathed: ChargesChange },
   now: Temporal.Instant,
 ): Promise<UploadRow | undefined> {
   const row = await tx.maybeOne(sql.type(zUpload)`
     update node_registry.uploads u
     set ${countedDown(now)}
-    from (values (${droppedChunks}::int, 0, 0::bigint)) as made (settled_chunks, charged_chunks, charged_bytes)
+    from (values (${droppedChunks}::int, ${bequeathed.chunks}::int, ${bequeathed.bytes}::bigint))
+      as made (settled_chunks, charged_chunks, charged_bytes)
     where u.upload_id = ${uploadId}::uuid and u.state = 'open'
     returning ${columns}`);
   return row?.state === "completed" ? row : undefined;
@@ -110,14 +130,38 @@ export async function readDueUploads(
 export async function expireUpload(
   tx: Transaction,
   uploadId: string,
+  bequeathed: ChargesChange,
   now: Temporal.Instant,
 ): Promise<UploadRow | undefined> {
   const row = await tx.maybeOne(sql.type(zUpload)`
     update node_registry.uploads u
-    set state = 'expired', ended_at = ${instant(now)}, due_at = null, event_version = u.event_version + 1
+    set state = 'expired', ended_at = ${instant(now)}, due_at = null, event_version = u.event_version + 1,
+      charged_chunks = u.charged_chunks + ${bequeathed.chunks}, charged_bytes = u.charged_bytes + ${bequeathed.bytes}
     where u.upload_id = ${uploadId}::uuid and u.state = 'open'
     returning ${columns}`);
   return row ?? undefined;
+}
+
+/**
+ * Changes what is charged to the uploads' reservations, which must be locked. One that is over has told its numbers in an
+ * event and counts another one. Answers them as they are then.
+ */
+export async function changeCharges(
+  tx: Transaction,
+  changes: readonly (ChargesChange & { readonly uploadId: string })[],
+): Promise<readonly UploadRow[]> {
+  if (changes.length === 0) return [];
+  return tx.any(sql.type(zUpload)`
+    update node_registry.uploads u
+    set charged_chunks = u.charged_chunks + change.chunks, charged_bytes = u.charged_bytes + change.bytes,
+      event_version = u.event_version + (u.state <> 'open')::int
+    from unnest(
+      ${uuidArray(changes.map((change) => change.uploadId))},
+      ${int4Array(changes.map((change) => change.chunks))},
+      ${int8Array(changes.map((change) => change.bytes))}
+    ) as change (upload_id, chunks, bytes)
+    where u.upload_id = change.upload_id
+    returning ${columns}`);
 }
 
 /** After its 24 hours a completed upload has to be looked after only where its chunks still lack replicas. */

@@ -1,12 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import {
-  ChunkReleasedSchema,
-  ChunkStoredSchema,
-  UploadCompletedSchema,
-  UploadExpiredSchema,
-} from "#gen/decentrastore/events/v1/events_pb.ts";
+import { ChunkReleasedSchema, ChunkStoredSchema } from "#gen/decentrastore/events/v1/events_pb.ts";
 import { ErrorInfoSchema } from "#gen/google/rpc/error_details_pb.ts";
 import { RpcError } from "#platform/rpc/errors.ts";
 import { followAvailability } from "../chunks/availability.worker.ts";
@@ -15,6 +10,7 @@ import { endDueUploads } from "../chunks/end-uploads.worker.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
 import { type ChunkFixture, createChunkFixture, newHash, type TestNode } from "../testing/chunk-fixture.ts";
 import { contradictions, deadlocks } from "../testing/chunk-truth.ts";
+import { endsByReservation, unsettledReservations } from "../testing/reservation-truth.ts";
 import { exchangeForGoneNodes } from "./exchange.worker.ts";
 import { sweepPlacements } from "./upload-sweeper.worker.ts";
 import { purgeDeletedUsers } from "./user-purge.worker.ts";
@@ -170,15 +166,8 @@ test("whatever two processes do at the same time, every number, event and reserv
   for (const event of await eventsOf(f.pool, ChunkReleasedSchema)) {
     expect(event.charged, "what was charged is refunded").toBe(charged.has(`${event.chunkHash} ${event.generation}`));
   }
-  const posted = new Map<string, bigint>();
-  for (const event of stored)
-    posted.set(event.reservationId, (posted.get(event.reservationId) ?? 0n) + event.sizeBytes);
-  const ended = [...(await eventsOf(f.pool, UploadCompletedSchema)), ...(await eventsOf(f.pool, UploadExpiredSchema))];
-  const closed = new Set(ended.map((event) => event.reservationId));
-  for (const event of ended) {
-    if (event.reservationId === "") continue;
-    expect(posted.get(event.reservationId) ?? 0n, "what is posted to a reservation closes it").toBe(event.chargedBytes);
-  }
+  expect(await unsettledReservations(f.pool), "what is posted to a reservation closes it").toEqual([]);
+  const closed = await endsByReservation(f.pool);
   const leaked = f.quota.reservations.filter(
     ({ state, reservationId }) => state === "held" && !closed.has(reservationId),
   );

@@ -70,7 +70,8 @@ export async function contradictions(pool: Pool): Promise<readonly string[]> {
     union all
     select 'payer of ' || encode(c.chunk_hash, 'hex')
     from node_registry.chunks c left join node_registry.uploads u on u.upload_id = c.paying_upload_id
-    where c.released_at is null and c.quorum_at is null and u.state is distinct from 'open'
+    where c.released_at is null and c.quorum_at is null
+      and (u.state is null or u.state not in ('open', 'completed', 'expired'))
     union all
     select 'list of under-replicated chunks ' || encode(coalesce(l.chunk_hash, c.chunk_hash), 'hex')
     from node_registry.under_replicated_chunks l

@@ -107,6 +107,14 @@ test("a chunk that was released before its quorum is heard of is not charged, bu
   expect(kinds).toEqual([]);
 });
 
+test("an end that is told again with fewer bytes lets go of the rest", () => {
+  const waiting = outcome([stored(30n), ended(80n)]);
+  expect(waiting.reservation).toMatchObject({ state: "closing", heldBytes: 50n });
+  const { account, reservation } = outcome([ended(30n)], waiting.book);
+  expect(reservation).toMatchObject({ state: "closed", postedBytes: 30n, heldBytes: 0n });
+  expect(account).toMatchObject({ usedBytes: 30n, reservedBytes: 0n });
+});
+
 test.each([
   ["that is gone", { ...heldReservation, state: "released", heldBytes: 0n } as const],
   ["that is overdue", { ...heldReservation, expiresAt: now }],

@@ -498,7 +498,7 @@ export type ChunkStored = Message<"decentrastore.events.v1.ChunkStored"> & {
   userId: string;
 
   /**
-   * UUID of the upload that the replica was placed for.
+   * UUID of the upload that reserved for the chunk. It may be over where another upload of the user uses the chunk too.
    *
    * @generated from field: string upload_id = 3;
    */
@@ -753,7 +753,9 @@ export const ChunkRepairedSchema: GenMessage<ChunkRepaired> = /*@__PURE__*/
   messageDesc(file_decentrastore_events_v1_events, 13);
 
 /**
- * Each chunk of an upload has reached quorum. Subject `decentrastore.upload.completed.<upload_id>`.
+ * Each chunk of an upload has reached quorum. Subject `decentrastore.upload.completed.<upload_id>`. It is told again, with
+ * lower numbers, where a chunk that the upload let go of before its quorum is dropped by the other uploads that waited
+ * for it too.
  *
  * @generated from message decentrastore.events.v1.UploadCompleted
  */
@@ -780,7 +782,7 @@ export type UploadCompleted = Message<"decentrastore.events.v1.UploadCompleted">
   reservationId: string;
 
   /**
-   * How many chunks are charged to the reservation.
+   * How many chunks are charged to the reservation, or will be because another upload of the user still waits for them.
    *
    * @generated from field: int32 charged_chunks = 4;
    */
@@ -802,7 +804,8 @@ export const UploadCompletedSchema: GenMessage<UploadCompleted> = /*@__PURE__*/
   messageDesc(file_decentrastore_events_v1_events, 14);
 
 /**
- * An upload was not completed in time. Subject `decentrastore.upload.expired.<upload_id>`.
+ * An upload was not completed in time. Subject `decentrastore.upload.expired.<upload_id>`. It is told again as
+ * UploadCompleted is.
  *
  * @generated from message decentrastore.events.v1.UploadExpired
  */
@@ -829,7 +832,8 @@ export type UploadExpired = Message<"decentrastore.events.v1.UploadExpired"> & {
   reservationId: string;
 
   /**
-   * How many chunks reached quorum before and are charged to the reservation.
+   * How many chunks are charged to the reservation because they reached quorum before, or will be because another upload
+   * of the user still waits for them.
    *
    * @generated from field: int32 charged_chunks = 4;
    */

@@ -70,7 +70,8 @@ export type Upload = Message<"decentrastore.node_registry.v1.Upload"> & {
   quorumChunkCount: bigint;
 
   /**
-   * How many of the chunks that it reserved for have been charged.
+   * How many of the chunks that it reserved for have been charged, or will be because another upload of the user still
+   * waits for them after this one has let go of them.
    *
    * @generated from field: int32 charged_chunks = 8;
    */
