@@ -51,6 +51,11 @@ export function isGivenBack({ release, user }: UploadRecord): boolean {
   return release !== undefined || user.deletion !== undefined;
 }
 
+/** What becomes of these is to be judged by this upload. */
+export function ownChunks({ chunks, heir }: UploadRecord): readonly ChunkRecord[] {
+  return heir === undefined ? chunks : [];
+}
+
 export interface UploadRecord {
   readonly uploadId: string;
   readonly user: UserRecord;
@@ -59,6 +64,8 @@ export interface UploadRecord {
   readonly replicas: number;
   placed: Answer;
   release: Answer | undefined;
+  /** Another upload of the same chunks, which was placed before this one let go of them. */
+  heir: UploadRecord | undefined;
   /** All assigned nodes have been told that they hold it, and have acknowledged. */
   isReported: boolean;
 }

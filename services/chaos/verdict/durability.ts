@@ -1,4 +1,4 @@
-import { type History, isGivenBack, type UploadRecord } from "../history.ts";
+import { type History, isGivenBack, ownChunks, type UploadRecord } from "../history.ts";
 import type { Observed } from "../observed.ts";
 import type { Promised } from "./promise.ts";
 
@@ -45,7 +45,7 @@ function lostUploads({ uploads }: History, observed: Observed): string[] {
     const state = observed.uploads.get(upload.uploadId);
     if (state === undefined) return [`upload ${upload.uploadId} is missing`];
     if (upload.isReported && state !== "completed") return [`upload ${upload.uploadId} is ${state}, not completed`];
-    return upload.chunks.flatMap(({ chunkHash }) => lostChunk(upload, chunkHash, released.get(chunkHash)));
+    return ownChunks(upload).flatMap(({ chunkHash }) => lostChunk(upload, chunkHash, released.get(chunkHash)));
   });
 }
 
@@ -58,7 +58,7 @@ function lostChunk({ release }: UploadRecord, chunkHash: string, isReleased: boo
 
 function lostReplicas({ confirmed, uploads }: History, { replicas }: Observed): string[] {
   const givenBack = new Set(
-    uploads.flatMap((upload) => (isGivenBack(upload) ? upload.chunks.map(({ chunkHash }) => chunkHash) : [])),
+    uploads.flatMap((upload) => (isGivenBack(upload) ? ownChunks(upload).map(({ chunkHash }) => chunkHash) : [])),
   );
   return [...confirmed].flatMap((replica) => {
     const [nodeId, chunkHash = ""] = replica.split(" ");

@@ -1,4 +1,4 @@
-import type { History, SeenEvent } from "../history.ts";
+import { type History, ownChunks, type SeenEvent } from "../history.ts";
 import type { Observed, OutboxRow } from "../observed.ts";
 import { clearChanges, unannounced } from "./announcements.ts";
 import { nodesUntold } from "./node-events.ts";
@@ -86,7 +86,7 @@ function changesWithoutEvent(history: History, { outbox, replicas }: Observed): 
     if (upload.isReported && upload.release === undefined) once("UploadCompleted", upload.uploadId);
     if (upload.user.deletion !== undefined || upload.release !== "acknowledged" || upload.placed !== "acknowledged")
       continue;
-    for (const { chunkHash } of upload.chunks) once("ChunkReleased", chunkHash);
+    for (const { chunkHash } of ownChunks(upload)) once("ChunkReleased", chunkHash);
   }
   // A replica that repair asked for is told of as repaired, not as stored.
   const told = (chunkHash: string) =>

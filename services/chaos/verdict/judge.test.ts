@@ -230,3 +230,19 @@ function account(observed: Observed, change: Partial<Observed["accounts"][number
 function fail(): never {
   throw new Error("no such event");
 }
+
+test("what an upload has left to another one is judged by that one", () => {
+  const withHeir = ({ history, observed }: SoundRun) => {
+    const uploads = history.uploads.flatMap((heir) => {
+      if (heir.uploadId !== "up1") return [heir];
+      return [{ ...heir, uploadId: "up0", isReported: false, release: "acknowledged" as const, heir }, heir];
+    });
+    return { history: { uploads }, observed: { uploads: new Map([...observed.uploads, ["up0", "completed"]]) } };
+  };
+  expect(brokenBy(withHeir)).toEqual({});
+  const lost = brokenBy((run) => {
+    const { history, observed } = withHeir(run);
+    return { history, observed: { ...observed, replicas: new Set(["n1 c1"]) } };
+  });
+  expect(lost).toEqual(brokenBy(() => ({ observed: { replicas: new Set(["n1 c1"]) } })));
+});

@@ -1,13 +1,14 @@
-import type { History, UserRecord } from "../history.ts";
+import type { History } from "../history.ts";
 import type { Observed } from "../observed.ts";
 import { countBy, type Promised } from "./promise.ts";
 
 export const quotaPromise: Promised = {
   number: 2,
   title: "quota is exact: nobody admitted over it, every charge and refund once, ledger = counters = registry",
-  evidence: ({ refusals }, { accounts, ledger }) => {
+  evidence: ({ refusals, uploads }, { accounts, ledger }) => {
     const refused = refusals.filter(({ reason }) => reason === "QUOTA_EXCEEDED").length;
-    return `${accounts.length} accounts, ${ledger.length} charges and refunds, ${refused} refusals at the limit`;
+    const heirs = uploads.filter(({ heir }) => heir !== undefined).length;
+    return `${accounts.length} accounts, ${ledger.length} charges and refunds, ${refused} refusals at the limit, ${heirs} uploads let go of what another one waited for`;
   },
   problems: (history, observed) => [
     ...history.quotaComplaints,
@@ -69,18 +70,20 @@ function missingCharges({ ledger, chunks }: Observed): string[] {
 /** By the client's own record alone: what was admitted and never given back fits into the limit. */
 function admittedOver({ uploads }: History): string[] {
   const kept = uploads.filter(({ placed, release }) => placed === "acknowledged" && release === undefined);
-  const bytesOf = new Map<UserRecord, bigint>();
-  for (const { user, chunks } of kept) {
-    const bytes = chunks.reduce((sum, { sizeBytes }) => sum + sizeBytes, 0n);
-    bytesOf.set(user, (bytesOf.get(user) ?? 0n) + bytes);
-  }
+  // Once, however many uploads share it.
+  const chunks = new Map(kept.flatMap(({ user, chunks }) => chunks.map((chunk) => [chunk.chunkHash, { user, chunk }])));
+  const bytesOf = sumBy(
+    [...chunks.values()],
+    ({ user }) => user,
+    ({ chunk }) => chunk.sizeBytes,
+  );
   return [...bytesOf].flatMap(([{ userId, quotaBytes }, bytes]) =>
     quotaBytes !== undefined && bytes > quotaBytes ? [`user ${userId} was admitted ${bytes} of ${quotaBytes}`] : [],
   );
 }
 
-function sumBy<T>(items: readonly T[], key: (item: T) => string, bytes: (item: T) => bigint): Map<string, bigint> {
-  const sums = new Map<string, bigint>();
+function sumBy<T, K>(items: readonly T[], key: (item: T) => K, bytes: (item: T) => bigint): Map<K, bigint> {
+  const sums = new Map<K, bigint>();
   for (const item of items) sums.set(key(item), (sums.get(key(item)) ?? 0n) + bytes(item));
   return sums;
 }

@@ -130,6 +130,7 @@ function uploadOf(user: UserRecord, name: string, release: UploadRecord["release
     replicas: 2,
     placed: "acknowledged",
     release,
+    heir: undefined,
     isReported: true,
   };
 }

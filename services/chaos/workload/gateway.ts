@@ -42,15 +42,38 @@ export async function runGateway(context: LoadContext): Promise<void> {
   await Promise.all(underWay);
 }
 
-async function handleUpload(context: LoadContext, upload: UploadRecord, dueMs: number): Promise<void> {
+async function handleUpload(context: LoadContext, first: UploadRecord, dueMs: number): Promise<void> {
   const { random, signal, nodes, history } = context;
-  const placed = await place(context, upload, { tries: 4, pauseMs: 300, signal });
+  const patience = { tries: 4, pauseMs: 300, signal };
+  const { upload, placed } = await sometimesHandOver(context, first, await place(context, first, patience), patience);
   if (placed === undefined) return;
-  await reportAll(context, upload, placed, { tries: 4, pauseMs: 300, signal });
+  await reportAll(context, upload, placed, patience);
   history.latencies.push({ rpc: WHOLE_UPLOAD, atMs: Date.now(), tookMs: performance.now() - dueMs });
   const liar = pick(random, [...nodes.values()]);
   if (random() < 0.1) await liar.lie(hexOf(random, 32));
-  if (random() < 0.3 && !signal.aborted) await release(context, upload, { tries: 4, pauseMs: 300, signal });
+  if (random() < 0.3 && !signal.aborted) await release(context, upload, patience);
+}
+
+/**
+ * Places the same chunks under a second upload and releases the first one before any node has stored them: the reservation
+ * that the first one made has to cover them all the same. Answers the upload to go on with.
+ */
+async function sometimesHandOver(
+  context: LoadContext,
+  upload: UploadRecord,
+  placed: PlaceChunksResponse | undefined,
+  patience: Patience,
+) {
+  const { random, history } = context;
+  if (placed === undefined || random() > 0.1) return { upload, placed };
+  const second = uploadOf(random, upload.user, upload.chunks);
+  history.uploads.push(second);
+  const placedSecond = await place(context, second, patience);
+  // Where it is not clear, both are brought to their end when the system is whole.
+  if (placedSecond === undefined) return { upload, placed: second.placed === "refused" ? placed : undefined };
+  upload.heir = second;
+  await release(context, upload, patience);
+  return { upload: second, placed: placedSecond };
 }
 
 type Patience = Parameters<typeof askUntilClear>[3];
@@ -118,14 +141,23 @@ export async function release(
 
 function newUpload(random: Random, user: UserRecord): UploadRecord {
   const count = 1 + Math.floor(random() * 4);
+  return uploadOf(
+    random,
+    user,
+    Array.from({ length: count }, (_, blockIndex) => newChunk(random, blockIndex)),
+  );
+}
+
+function uploadOf(random: Random, user: UserRecord, chunks: readonly ChunkRecord[]): UploadRecord {
   return {
     uploadId: uuidOf(random),
     user,
     userId: user.userId ?? "",
     replicas: 3,
-    chunks: Array.from({ length: count }, (_, blockIndex) => newChunk(random, blockIndex)),
+    chunks,
     placed: "unknown",
     release: undefined,
+    heir: undefined,
     isReported: false,
   };
 }
