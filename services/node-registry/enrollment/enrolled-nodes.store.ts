@@ -11,6 +11,7 @@ import {
   zVoid,
 } from "#platform/postgres/sql.ts";
 import type { NodeStateName } from "../directory/network-view.ts";
+import { BYTES_PER_GB } from "../directory/node-record.ts";
 import { zNodeState } from "../directory/node-rows.store.ts";
 
 export interface Enrollment {
@@ -73,8 +74,8 @@ export async function insertNodes(tx: Transaction, nodes: readonly Enrollment[])
 }
 
 /**
- * Known keys enroll again: what they declare now counts; a deregistered node is back. The nodes are locked. Answers their
- * event versions by node_id.
+ * Known keys enroll again: what they declare now counts, and of what they said is free no more than it; a deregistered
+ * node is back. Leases and nodes are locked. Answers their event versions by node_id.
  */
 export async function updateEnrolledNodes(
   tx: Transaction,
@@ -82,15 +83,22 @@ export async function updateEnrolledNodes(
 ): Promise<ReadonlyMap<string, bigint>> {
   if (nodes.length === 0) return new Map();
   const rows = await tx.any(sql.type(z.strictObject({ node_id: z.string(), event_version: zInt8 }))`
-    update node_registry.storage_nodes n set
-      address_host = node.host, address_port = node.port, region = node.region, software_version = node.version,
-      capacity_gb = node.capacity_gb, certificate_expires_at = node.expires_at,
-      certificate_authority_id = node.authority_id,
-      state = case when n.state = 'deregistered' then 'in_service' else n.state end,
-      event_version = n.event_version + (n.state = 'deregistered')::int
-    from ${declared(nodes)}
-    where n.node_id = node.node_id
-    returning encode(n.node_id, 'hex') as node_id, n.event_version`);
+    with again as (
+      update node_registry.storage_nodes n set
+        address_host = node.host, address_port = node.port, region = node.region, software_version = node.version,
+        capacity_gb = node.capacity_gb, certificate_expires_at = node.expires_at,
+        certificate_authority_id = node.authority_id,
+        state = case when n.state = 'deregistered' then 'in_service' else n.state end,
+        event_version = n.event_version + (n.state = 'deregistered')::int
+      from ${declared(nodes)}
+      where n.node_id = node.node_id
+      returning n.id, n.node_id, n.event_version, n.capacity_gb * ${BYTES_PER_GB}::int8 as capacity_bytes
+    ), clamped as (
+      update node_registry.node_leases l set free_bytes = again.capacity_bytes, is_free_clamped = true
+      from again
+      where l.node_row_id = again.id and l.free_bytes > again.capacity_bytes
+    )
+    select encode(node_id, 'hex') as node_id, event_version from again`);
   return new Map(rows.map((row) => [row.node_id, row.event_version]));
 }
 
