@@ -52,9 +52,7 @@ export function isGivenBack({ release, user }: UploadRecord): boolean {
 }
 
 /** What becomes of these is to be judged by this upload. */
-export function ownChunks({ chunks, heir }: UploadRecord): readonly ChunkRecord[] {
-  return heir === undefined ? chunks : [];
-}
+export const ownChunks = ({ chunks, heir }: UploadRecord) => (heir === undefined ? chunks : []);
 
 export interface UploadRecord {
   readonly uploadId: string;

@@ -14,28 +14,16 @@ import { endDueUploads } from "../chunks/end-uploads.worker.ts";
 import { addAssignments, collectHoldingChanges } from "../chunks/holdings.store.ts";
 import { insertReplicas } from "../chunks/replicas.store.ts";
 import { eventsOf } from "../testing/chunk-events.ts";
-import { type ChunkFixture, createChunkFixture, newChunks } from "../testing/chunk-fixture.ts";
+import { type ChunkFixture, createChunkFixture } from "../testing/chunk-fixture.ts";
 import { contradictions } from "../testing/chunk-truth.ts";
-import { unsettledReservations } from "../testing/reservation-truth.ts";
+import { placedUpload } from "../testing/placed-upload.ts";
 
 const DAY_MS = 24 * 3_600_000;
-
-async function placed(f: ChunkFixture, count: number, replicas = 3) {
-  const ids = { userId: randomUUID(), uploadId: randomUUID() };
-  const chunks = newChunks(count);
-  const answer = await f.chunks.placeChunks({ ...ids, chunks, replicas });
-  const nodesOf = (index: number) => (answer.chunks[index]?.nodes ?? []).map((node) => f.nodeById(node.nodeId));
-  const report = async (index: number, replica: number) => {
-    const chunkHash = chunks[index]?.chunkHash ?? "";
-    return (await nodesOf(index)[replica]?.client.reportStoredChunks({ chunkHashes: [chunkHash] }))?.results[0];
-  };
-  return { ...ids, chunks, answer, nodesOf, report };
-}
 
 test("an upload that is not completed in 24 hours loses what is below quorum and keeps what is charged", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(4);
-  const upload = await placed(f, 2);
+  const upload = await placedUpload(f, 2);
   await upload.report(0, 0);
   await upload.report(0, 1);
   await upload.report(1, 0);
@@ -64,7 +52,7 @@ test("an upload that is not completed in 24 hours loses what is below quorum and
 test("releasing refunds what was charged once, and a hash can live again only where its deletion is confirmed", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(3);
-  const upload = await placed(f, 1);
+  const upload = await placedUpload(f, 1);
   await upload.report(0, 0);
   await upload.report(0, 1);
   const chunkHashes = upload.chunks.map((chunk) => chunk.chunkHash);
@@ -95,7 +83,7 @@ test("releasing refunds what was charged once, and a hash can live again only wh
 test("a chunk in two uploads of one user is reserved, stored and charged once; the last reference releases it", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(4);
-  const first = await placed(f, 2);
+  const first = await placedUpload(f, 2);
   const secondId = randomUUID();
   const shared = first.chunks.slice(0, 1);
   const second = await f.chunks.placeChunks({ userId: first.userId, uploadId: secondId, chunks: shared, replicas: 3 });
@@ -115,80 +103,10 @@ test("a chunk in two uploads of one user is reserved, stored and charged once; t
   expect(await contradictions(f.pool)).toEqual([]);
 });
 
-test("the reservation of an upload that ends before quorum waits for the charge where another upload still does", async () => {
-  await using f = await createChunkFixture();
-  await f.addNodes(4);
-  const first = await placed(f, 1);
-  f.clock.jump(DAY_MS / 2);
-  const secondId = randomUUID();
-  await f.chunks.placeChunks({ userId: first.userId, uploadId: secondId, chunks: first.chunks, replicas: 3 });
-  await first.report(0, 0);
-  f.clock.jump(DAY_MS / 2);
-  await endDueUploads(f.deps);
-  const { reservationId } = first.answer;
-  expect((await f.chunks.getUpload(first)).upload).toMatchObject({ state: UploadState.EXPIRED, chargedChunks: 1 });
-  expect(await eventsOf(f.pool, UploadExpiredSchema)).toMatchObject([{ reservationId, chargedBytes: 1_000n }]);
-  expect(await first.report(0, 1)).toBe(Result.CONFIRMED);
-  expect((await eventsOf(f.pool, ChunkStoredSchema)).filter((event) => event.reachedQuorum)).toMatchObject([
-    { uploadId: first.uploadId, reservationId },
-  ]);
-  expect(await eventsOf(f.pool, UploadCompletedSchema)).toMatchObject([
-    { uploadId: secondId, reservationId: "", chargedChunks: 0, chargedBytes: 0n },
-  ]);
-  expect((await f.chunks.getUserUsage(first)).chargedBytes).toBe(1_000n);
-  expect(await contradictions(f.pool)).toEqual([]);
-  expect(await unsettledReservations(f.pool)).toEqual([]);
-});
-
-test("releasing a chunk before its quorum frees nothing of the reservation while another upload waits for it", async () => {
-  await using f = await createChunkFixture();
-  await f.addNodes(4);
-  const first = await placed(f, 2);
-  const shared = first.chunks.slice(0, 1);
-  const chunkHashes = shared.map((chunk) => chunk.chunkHash);
-  const others = [randomUUID(), randomUUID()];
-  for (const uploadId of others) await f.chunks.placeChunks({ ...first, uploadId, chunks: shared, replicas: 3 });
-  await f.chunks.releaseChunks({ ...first, chunkHashes });
-  await first.report(1, 0);
-  await first.report(1, 1);
-  const { reservationId } = first.answer;
-  expect(await eventsOf(f.pool, UploadCompletedSchema)).toMatchObject([
-    { uploadId: first.uploadId, reservationId, chargedChunks: 2, chargedBytes: 2_000n },
-  ]);
-  for (const uploadId of others) await f.chunks.releaseChunks({ ...first, uploadId, chunkHashes });
-  expect((await f.chunks.getUpload(first)).upload).toMatchObject({ chargedChunks: 1, chargedBytes: 1_000n });
-  const told = (await eventsOf(f.pool, UploadCompletedSchema)).filter((event) => event.reservationId !== "");
-  expect(told.map((event) => [event.uploadId, event.chargedBytes])).toEqual([
-    [first.uploadId, 2_000n],
-    [first.uploadId, 1_000n],
-  ]);
-  expect(await contradictions(f.pool)).toEqual([]);
-  expect(await unsettledReservations(f.pool)).toEqual([]);
-});
-
-test("an upload that is still open counts on a chunk it let go of only as long as another one waits for it", async () => {
-  await using f = await createChunkFixture();
-  await f.addNodes(4);
-  const first = await placed(f, 2);
-  const shared = first.chunks.slice(0, 1);
-  const chunkHashes = shared.map((chunk) => chunk.chunkHash);
-  const secondId = randomUUID();
-  await f.chunks.placeChunks({ ...first, uploadId: secondId, chunks: shared, replicas: 3 });
-  await f.chunks.releaseChunks({ ...first, chunkHashes });
-  expect((await f.chunks.getUpload(first)).upload).toMatchObject({ state: UploadState.OPEN, chargedChunks: 1 });
-  await f.chunks.releaseChunks({ ...first, uploadId: secondId, chunkHashes });
-  expect((await f.chunks.getUpload(first)).upload).toMatchObject({ state: UploadState.OPEN, chargedChunks: 0 });
-  f.clock.jump(DAY_MS);
-  await endDueUploads(f.deps);
-  expect(await eventsOf(f.pool, UploadExpiredSchema)).toMatchObject([{ uploadId: first.uploadId, chargedBytes: 0n }]);
-  expect(await contradictions(f.pool)).toEqual([]);
-  expect(await unsettledReservations(f.pool)).toEqual([]);
-});
-
 test("releasing the last chunk that an upload waits for completes it", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(4);
-  const upload = await placed(f, 2);
+  const upload = await placedUpload(f, 2);
   await upload.report(0, 0);
   await upload.report(0, 1);
   await f.chunks.releaseChunks({ ...upload, chunkHashes: upload.chunks.slice(1).map((chunk) => chunk.chunkHash) });
@@ -199,7 +117,7 @@ test("releasing the last chunk that an upload waits for completes it", async () 
 test("a replica that a completed upload still lacks counts whenever it is reported", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(4);
-  const upload = await placed(f, 1);
+  const upload = await placedUpload(f, 1);
   await upload.report(0, 0);
   await upload.report(0, 1);
   const listed = await f.chunks.listUnderReplicatedChunks({});
@@ -216,7 +134,7 @@ test("a replica that a completed upload still lacks counts whenever it is report
 test("what a completed upload does not need any more ends with its 24 hours, and nobody hears of an expiry", async () => {
   await using f = await createChunkFixture();
   await f.addNodes(3);
-  const upload = await placed(f, 1);
+  const upload = await placedUpload(f, 1);
   await upload.report(0, 0);
   await upload.report(0, 1);
   await repairOntoNewNode(f, upload.chunks[0]?.chunkHash ?? "");
@@ -231,10 +149,10 @@ test("an upload that cannot be ended holds up no other one", async () => {
   await using f = await createChunkFixture();
   const [node] = await f.addNodes(1);
   if (node === undefined) throw new Error("no node");
-  const stuck = await placed(f, 1, 1);
+  const stuck = await placedUpload(f, 1, 1);
   await f.changeNode(node, { state: "draining" });
   await f.addNodes(1);
-  const other = await placed(f, 1, 1);
+  const other = await placedUpload(f, 1, 1);
   // What only a hand in the database can do.
   await f.pool.query(
     sql.unsafe`update node_registry.node_holdings set assigned_bytes = 0 where node_id = ${node.rowId}`,
