@@ -52,16 +52,29 @@ function toLease(row: LeaseRow, leaseTtlMs: number): MessageInitShape<typeof Nod
   };
 }
 
+/** A row has both as they were at the moment; what did not change is no part of the change. */
 function toTransition(row: TransitionRow): MessageInitShape<typeof NodeTransitionSchema> {
   return {
     occurredAt: toTimestamp(row.occurred_at),
-    ...(row.previous_state === null ? {} : { previousState: toProtoNodeState(row.previous_state) }),
-    ...(row.state === null ? {} : { state: toProtoNodeState(row.state) }),
-    ...(row.previous_liveness === null ? {} : { previousLiveness: toProtoNodeLiveness(row.previous_liveness) }),
-    ...(row.liveness === null ? {} : { liveness: toProtoNodeLiveness(row.liveness) }),
-    ...(row.liveness_cause === null ? {} : { livenessCause: toProtoLivenessCause(row.liveness_cause) }),
+    ...(row.kind === "liveness" ? {} : stateOf(row)),
+    ...(row.previous_liveness === row.liveness ? {} : livenessOf(row)),
     evidence: row.evidence,
     actorId: row.actor,
     reason: row.reason,
+  };
+}
+
+function stateOf(row: TransitionRow): MessageInitShape<typeof NodeTransitionSchema> {
+  return {
+    ...(row.previous_state === null ? {} : { previousState: toProtoNodeState(row.previous_state) }),
+    ...(row.state === null ? {} : { state: toProtoNodeState(row.state) }),
+  };
+}
+
+function livenessOf(row: TransitionRow): MessageInitShape<typeof NodeTransitionSchema> {
+  return {
+    ...(row.previous_liveness === null ? {} : { previousLiveness: toProtoNodeLiveness(row.previous_liveness) }),
+    ...(row.liveness === null ? {} : { liveness: toProtoNodeLiveness(row.liveness) }),
+    ...(row.liveness_cause === null ? {} : { livenessCause: toProtoLivenessCause(row.liveness_cause) }),
   };
 }

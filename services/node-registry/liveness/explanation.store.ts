@@ -20,6 +20,7 @@ export async function selectLease(db: Connection, rowId: bigint): Promise<LeaseR
 }
 
 const zTransition = z.strictObject({
+  kind: z.enum(["enrollment", "state", "liveness"]),
   occurred_at: zInstant,
   previous_state: zNodeState.nullable(),
   state: zNodeState.nullable(),
@@ -34,7 +35,7 @@ export type TransitionRow = z.infer<typeof zTransition>;
 
 export async function selectTransitions(db: Connection, rowId: bigint): Promise<readonly TransitionRow[]> {
   return db.any(sql.type(zTransition)`
-    select occurred_at, previous_state, state, previous_liveness, liveness, liveness_cause, evidence, actor, reason
+    select kind, occurred_at, previous_state, state, previous_liveness, liveness, liveness_cause, evidence, actor, reason
     from node_registry.node_history
     where node_row_id = ${rowId} and kind in ('enrollment', 'state', 'liveness')
     order by id desc
