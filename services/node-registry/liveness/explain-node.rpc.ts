@@ -64,14 +64,14 @@ function toTransition(row: TransitionRow): MessageInitShape<typeof NodeTransitio
   };
 }
 
-function stateOf(row: TransitionRow): MessageInitShape<typeof NodeTransitionSchema> {
+function stateOf(row: TransitionRow) {
   return {
     ...(row.previous_state === null ? {} : { previousState: toProtoNodeState(row.previous_state) }),
     ...(row.state === null ? {} : { state: toProtoNodeState(row.state) }),
   };
 }
 
-function livenessOf(row: TransitionRow): MessageInitShape<typeof NodeTransitionSchema> {
+function livenessOf(row: TransitionRow) {
   return {
     ...(row.previous_liveness === null ? {} : { previousLiveness: toProtoNodeLiveness(row.previous_liveness) }),
     ...(row.liveness === null ? {} : { liveness: toProtoNodeLiveness(row.liveness) }),
