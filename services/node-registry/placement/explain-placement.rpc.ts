@@ -46,7 +46,8 @@ async function questionOf(deps: PlacementDeps, request: ExplainPlacementRequest)
   const deletions = hashes.length === 0 ? [] : await readPendingDeletions(deps.pool, hashes);
   return {
     sizeBytes: Number(request.sizeBytes === 0n ? (living?.sizeBytes ?? 1n) : request.sizeBytes),
-    replicas: request.replicas === 0 ? (living?.wantedReplicas ?? 3) : request.replicas,
+    // As PlaceChunks does: a chunk never wants fewer than before.
+    replicas: Math.max(request.replicas || (living === undefined ? 3 : 0), living?.wantedReplicas ?? 0),
     holders: new Set(replicas.map((replica) => replica.nodeRowId)),
     counting: replicas.filter((replica) => replica.state !== "lost").length,
     deleting: new Set(deletions.map((deletion) => deletion.nodeRowId)),

@@ -1,7 +1,8 @@
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import { PROBATION_SHARE } from "./draw.ts";
-import { toProtoHardRules } from "./rules.ts";
+import { rulesToRelax } from "./relaxed-rules.ts";
+import { toProtoHardRules, toProtoRules } from "./rules.ts";
 import { brokenHardRules, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
 
 /** A chunk that could be placed now. */
@@ -42,8 +43,9 @@ export function explainCandidates(
 ): Explanation {
   const hard = candidates.map((node) => hardRulesOf(node, question, roomOf(node, assignedBytesOf(node.rowId))));
   const able = candidates.filter((_, index) => hard[index]?.length === 0);
-  const relaxed = relaxedRules(candidates, able, question);
   const holders = candidates.filter((node) => question.holders.has(node.rowId));
+  const missing = Math.max(0, question.replicas - question.counting);
+  const relaxed = toProtoRules(rulesToRelax(able, holders, missing));
   const soft = candidates.map((node) => sharedRulesOf(node, holders));
   const isEligible = (index: number) =>
     hard[index]?.length === 0 && (soft[index] ?? []).every((rule) => relaxed.includes(rule));
@@ -70,7 +72,7 @@ export function explainCandidates(
   return {
     candidates: explained.sort((a, b) => (a.nodeId < b.nodeId ? -1 : 1)),
     eligibleNodes: eligible.length,
-    isPlaceable: able.length >= question.replicas - question.counting,
+    isPlaceable: eligible.length >= missing,
     relaxed,
   };
 }
@@ -98,25 +100,6 @@ function sharedRulesOf(node: PlacementCandidate, holders: readonly PlacementCand
   if (others.some((holder) => holder.peerNetwork === node.peerNetwork)) rules.push(PlacementRule.DIFFERENT_SUBNETS);
   if (others.some((holder) => holder.region === node.region)) rules.push(PlacementRule.DIFFERENT_REGIONS);
   return rules;
-}
-
-/** What the network cannot offer for the replicas that are still missing. */
-function relaxedRules(
-  candidates: readonly PlacementCandidate[],
-  able: readonly PlacementCandidate[],
-  question: PlacementQuestion,
-): PlacementRule[] {
-  const missing = Math.max(0, question.replicas - question.counting);
-  const holders = candidates.filter((node) => question.holders.has(node.rowId));
-  const fresh = (of: (node: PlacementCandidate) => string) => {
-    const used = new Set(holders.map(of));
-    return new Set(able.map(of).filter((value) => !used.has(value))).size;
-  };
-  const relaxed: PlacementRule[] = [];
-  if (able.filter((node) => !node.isOnProbation).length < missing) relaxed.push(PlacementRule.PROBATION_SHARE);
-  if (fresh((node) => node.peerNetwork) < missing) relaxed.push(PlacementRule.DIFFERENT_SUBNETS);
-  if (fresh((node) => node.region) < missing) relaxed.push(PlacementRule.DIFFERENT_REGIONS);
-  return relaxed;
 }
 
 /** The probability of being drawn first: nodes on probation share what is set aside for them, and no more. */

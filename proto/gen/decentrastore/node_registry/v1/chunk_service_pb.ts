@@ -519,7 +519,7 @@ export type ExplainPlacementRequest = Message<"decentrastore.node_registry.v1.Ex
   sizeBytes: bigint;
 
   /**
-   * Replicas wanted, 1 to 10; 0 takes those of a known chunk_hash, otherwise 3.
+   * Replicas wanted, 1 to 10; 0 takes those of a known chunk_hash, otherwise 3. A known chunk wants no fewer than before.
    *
    * @generated from field: int32 replicas = 3;
    */
