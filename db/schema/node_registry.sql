@@ -643,12 +643,20 @@ $function$
 
 CREATE OR REPLACE FUNCTION node_registry.prune_node_history()
  RETURNS bigint
- LANGUAGE sql
+ LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog'
+ SET plan_cache_mode TO 'force_custom_plan'
 AS $function$
-    with old as (delete from node_registry.node_history where occurred_at < node_registry.lease_clock() - interval '30 days' returning 1)
-    select count(*) from old
+    declare
+      kept_from constant timestamptz not null := node_registry.lease_clock() - interval '30 days';
+      dropped bigint;
+    begin
+      delete from node_registry.node_history where id in (
+        select id from node_registry.node_history where occurred_at < kept_from limit 10000);
+      get diagnostics dropped = row_count;
+      return dropped;
+    end
   $function$
 
 

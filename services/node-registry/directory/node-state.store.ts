@@ -103,7 +103,9 @@ export async function shortenProbation(db: Connection, now: Temporal.Instant, pr
     where is_on_probation and probation_until > ${instant(latest.add({ hours: 1 }))}`);
 }
 
-/** What is older than a month. */
-export async function pruneNodeHistory(db: Connection): Promise<void> {
-  await db.query(sql.type(z.strictObject({ prune_node_history: zInt8 }))`select node_registry.prune_node_history()`);
+/** Drops what is older than a month, a bounded number at a time. Answers how many; 0 where nothing is left. */
+export async function pruneNodeHistory(db: Connection): Promise<bigint> {
+  return db.oneFirst(
+    sql.type(z.strictObject({ dropped: zInt8 }))`select node_registry.prune_node_history() as dropped`,
+  );
 }

@@ -43,6 +43,7 @@ export function startDirectoryUpkeep(deps: UpkeepDeps, signal: AbortSignal): Asy
         await attempt(deps, () => endProbations(deps));
         if (deps.clock.monotonicMs() - compactedAtMs >= COMPACT_EVERY_MS) {
           await attempt(deps, () => compact(deps, lease.signal));
+          await attempt(deps, () => prune(deps, lease.signal));
           compactedAtMs = deps.clock.monotonicMs();
         }
         await deps.clock.sleep(EVERY_MS, lease.signal);
@@ -94,5 +95,8 @@ async function compact(deps: UpkeepDeps, signal: AbortSignal): Promise<void> {
     const dropped = await deps.pool.transaction((tx) => compactChanges(tx, KEPT_CHANGES, COMPACT_BATCH));
     if (dropped < COMPACT_BATCH) break;
   }
-  await pruneNodeHistory(deps.pool);
+}
+
+async function prune(deps: UpkeepDeps, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && (await pruneNodeHistory(deps.pool)) > 0n);
 }
