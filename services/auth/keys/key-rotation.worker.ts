@@ -1,6 +1,7 @@
 import type { Logger } from "#platform/log/logger.ts";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { recordAudit } from "../audit/audit.event.ts";
+import { isFarAhead, latestCredible } from "../wrong-clock.ts";
 import { planRotation, type RotationRules } from "./rotation.ts";
 import { type KeyDeps, type Keyring, newSigningKey } from "./signing-key.ts";
 import {
@@ -11,9 +12,6 @@ import {
   redateSigningKeys,
   type SigningKeyRow,
 } from "./signing-keys.store.ts";
-
-/** What lies further ahead was written while a clock was wrong. */
-const MOST_AHEAD_MS = 20 * 60_000;
 
 export interface RotationResult {
   readonly promoted: boolean;
@@ -46,10 +44,10 @@ export async function rotateKeys(
 
 async function keysToRotate(tx: Connection, now: Temporal.Instant): Promise<readonly SigningKeyRow[]> {
   const keys = await lockSigningKeys(tx);
-  const latest = now.add({ milliseconds: MOST_AHEAD_MS });
-  const isFarAhead = (at: Temporal.Instant | null) => at !== null && Temporal.Instant.compare(at, latest) > 0;
-  const isMisdated = keys.some((key) => [key.createdAt, key.currentSince, key.previousSince].some(isFarAhead));
-  return isMisdated ? await redateSigningKeys(tx, now, latest) : keys;
+  const isMisdated = keys.some(({ createdAt, currentSince, previousSince }) =>
+    [createdAt, currentSince, previousSince].some((at) => at !== null && isFarAhead(at, now)),
+  );
+  return isMisdated ? await redateSigningKeys(tx, now, latestCredible(now)) : keys;
 }
 
 /** Between two looks at the keys: replicas sign with a key for at most this long after another one retired it. */

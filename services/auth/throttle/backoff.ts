@@ -1,13 +1,10 @@
+import { isFarAhead } from "../wrong-clock.ts";
+
 /** Rule 5.6: ten failures are free, then the wait doubles from one second to 15 minutes, and an hour of quiet halves them. */
 export const FREE_FAILURES = 10;
 const FIRST_WAIT_MS = 1_000;
 const MAX_WAIT_MS = 15 * 60_000;
 const QUIET_MS = 3_600_000;
-/**
- * What lies further ahead was written while a clock was wrong. Nobody waits for it: a user or an address would be locked
- * out until then.
- */
-export const MOST_AHEAD_MS = 20 * 60_000;
 
 /** What is known of the failed logins under one key. */
 export interface ThrottleState {
@@ -62,10 +59,6 @@ export function admissionOf(state: ThrottleState, now: Temporal.Instant): Admiss
 function isLost(state: ThrottleState, now: Temporal.Instant): boolean {
   const until = state.inFlightUntil;
   return state.inFlight > 0 && until !== null && (isBefore(until, now) || isFarAhead(until, now));
-}
-
-function isFarAhead(instant: Temporal.Instant, now: Temporal.Instant): boolean {
-  return msBetween(now, instant) > MOST_AHEAD_MS;
 }
 
 function lastFailureAt(state: ThrottleState, now: Temporal.Instant): Temporal.Instant | null {

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { byteaArray, bytes, instant, sql, zBytes, zInstant, zVoid } from "#platform/postgres/sql.ts";
-import { MOST_AHEAD_MS } from "./backoff.ts";
+import { latestCredible } from "../wrong-clock.ts";
 import type { AttemptKeys } from "./throttle-keys.ts";
 
 const row = z.strictObject({
@@ -51,7 +51,7 @@ export async function beginAttempt(
 ): Promise<readonly Buffer[]> {
   const at = instant(now);
   const until = instant(now.add({ seconds: IN_FLIGHT_SECONDS }));
-  const farAhead = instant(now.add({ milliseconds: MOST_AHEAD_MS }));
+  const farAhead = instant(latestCredible(now));
   const isLost = sql.fragment`t.in_flight_until not between ${at} and ${farAhead}`;
   const lost = sql.fragment`case when ${isLost} then t.in_flight else 0 end`;
   const inFlight = sql.fragment`case when ${isLost} then 0 else t.in_flight end`;

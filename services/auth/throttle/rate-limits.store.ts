@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Connection } from "#platform/postgres/pool.ts";
 import { bytes, instant, sql, zInstant, zVoid } from "#platform/postgres/sql.ts";
-import { MOST_AHEAD_MS } from "./backoff.ts";
+import { latestCredible } from "../wrong-clock.ts";
 
 export interface Rate {
   /** So many at once. */
@@ -22,7 +22,7 @@ export async function takeFromRate(
 ): Promise<number | undefined> {
   const at = instant(now);
   const latest = instant(now.add({ milliseconds: (rate.burst - 1) * rate.intervalMs }));
-  const farAhead = instant(now.add({ milliseconds: rate.burst * rate.intervalMs + MOST_AHEAD_MS }));
+  const farAhead = instant(latestCredible(now).add({ milliseconds: rate.burst * rate.intervalMs }));
   const step = sql.fragment`make_interval(secs => ${rate.intervalMs / 1_000})`;
   const taken = await db.maybeOne(sql.type(zFull)`
     insert into auth.rate_limits as r (key, full_at) values (${bytes(key)}, ${at} + ${step})
