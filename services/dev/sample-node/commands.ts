@@ -5,11 +5,11 @@ import type { Client } from "@connectrpc/connect";
 import type { FetchChunk, NodeCommand, ProveChunk } from "#gen/decentrastore/node_registry/v1/node_command_pb.ts";
 import type { NodeService } from "#gen/decentrastore/node_registry/v1/node_service_pb.ts";
 import type { ChunkStore, StoredChunk } from "./chunk-store.ts";
-import { bucketOf, bucketSums, digestBytes } from "./digest.ts";
+import { bucketSums, digestBytes } from "./digest.ts";
 import { drop, type Holdings } from "./holdings.ts";
 import { leavesOf, proofPath } from "./merkle.ts";
 
-export interface CommandContext {
+export interface CommandOptions {
   readonly client: () => Client<typeof NodeService>;
   readonly store: ChunkStore;
   readonly holdings: Holdings;
@@ -20,6 +20,9 @@ export interface CommandContext {
   /** For trying out what becomes of a node that proves too late. */
   readonly proofDelayMs: number;
   readonly say: (line: string) => void;
+}
+
+interface CommandContext extends CommandOptions {
   /** Nothing is deleted between listing what is held and the answer to it. */
   readonly inTurn: <T>(work: () => Promise<T>) => Promise<T>;
 }
@@ -28,8 +31,8 @@ export interface CommandContext {
  * Carries out what the registry asks for. It repeats a command until its effect is reported, so a failure here is only
  * said, and a command that is still being carried out is not begun twice.
  */
-export function createCommandRunner(given: Omit<CommandContext, "inTurn">): (commands: readonly NodeCommand[]) => void {
-  const context = { ...given, inTurn: createTurns() };
+export function createCommandRunner(options: CommandOptions): (commands: readonly NodeCommand[]) => void {
+  const context = { ...options, inTurn: createTurns() };
   const underWay = new Set<string>();
   return (commands) => {
     for (const command of commands) {
@@ -115,8 +118,7 @@ async function reportChunks(context: CommandContext, asked: readonly number[]): 
     asked.length > 0 ? asked : (await context.client().reportChunkDigests({ digests: digests() })).buckets;
   for (const bucket of buckets) {
     const { missingChunkHashes } = await context.inTurn(() => {
-      const chunkHashes = context.holdings.hashes().filter((hash) => bucketOf(hash) === bucket);
-      return context.client().reportBucket({ bucket, chunkHashes });
+      return context.client().reportBucket({ bucket, chunkHashes: context.holdings.hashesOf(bucket) });
     });
     const lost: string[] = [];
     for (const hash of missingChunkHashes) {

@@ -1,5 +1,5 @@
 import type { ChunkStore, StoredChunk } from "./chunk-store.ts";
-import { digestOf } from "./digest.ts";
+import { bucketOf, digestOf } from "./digest.ts";
 
 /**
  * The chunks that the registry has confirmed for this node: what its figures and its digest speak of. A chunk that is
@@ -9,17 +9,21 @@ export interface Holdings {
   confirm(chunk: StoredChunk): void;
   forget(hash: string): void;
   hashes(): string[];
+  /** Those of one bucket of the digest. */
+  hashesOf(bucket: number): string[];
   figures(): { usedBytes: bigint; chunkCount: bigint; digest: bigint };
 }
 
 export function createHoldings(): Holdings {
   const sizes = new Map<string, number>();
+  const buckets = new Map<number, Set<string>>();
   let usedBytes = 0;
   let digest = 0n; // kept by addition and subtraction: a beat must not cost a pass over all chunks
   const forget = (hash: string) => {
     const size = sizes.get(hash);
     if (size === undefined) return;
     sizes.delete(hash);
+    buckets.get(bucketOf(hash))?.delete(hash);
     usedBytes -= size;
     digest = BigInt.asUintN(64, digest - digestOf(hash));
   };
@@ -27,11 +31,13 @@ export function createHoldings(): Holdings {
     confirm: (chunk) => {
       forget(chunk.hash);
       sizes.set(chunk.hash, chunk.size);
+      buckets.getOrInsertComputed(bucketOf(chunk.hash), () => new Set()).add(chunk.hash);
       usedBytes += chunk.size;
       digest = BigInt.asUintN(64, digest + digestOf(chunk.hash));
     },
     forget,
     hashes: () => [...sizes.keys()].sort(),
+    hashesOf: (bucket) => [...(buckets.get(bucket) ?? [])].sort(),
     figures: () => ({ usedBytes: BigInt(usedBytes), chunkCount: BigInt(sizes.size), digest }),
   };
 }
