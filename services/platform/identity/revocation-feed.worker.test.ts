@@ -74,6 +74,13 @@ async function verifier() {
   };
 }
 
+/** Until the verifier has seen the broker go, and it is back. */
+async function restartBroker(service: { isConnected(): boolean }): Promise<void> {
+  await nats.kill();
+  await until(() => !service.isConnected());
+  await nats.start();
+}
+
 async function until(condition: () => boolean): Promise<void> {
   const end = performance.now() + 20_000;
   while (!condition()) {
@@ -109,9 +116,7 @@ test("what is revoked while a verifier has lost the broker is known again after 
   timeout: 120_000,
 }, async () => {
   await using service = await verifier();
-  await nats.kill();
-  await until(() => !service.isConnected());
-  await nats.start();
+  await restartBroker(service);
   const [missed] = users(1);
   // A new connection is quicker than those that wait before they try again.
   await using quick = await connectNats({ url: nats.url("auth"), name: "quick publisher", log });
@@ -123,9 +128,7 @@ test("what was revoked meanwhile is also found in a stream that was lost and has
   timeout: 120_000,
 }, async () => {
   await using service = await verifier();
-  await nats.kill();
-  await until(() => !service.isConnected());
-  await nats.start();
+  await restartBroker(service);
   const [missed] = users(1);
   await using quick = await connectNats({ url: nats.url("auth"), name: "quick publisher", log });
   await using operator = await connectNats({ url: nats.url("operator"), name: "operator", log });
