@@ -30,6 +30,12 @@ inbox partition by range (event_time) (
   applied_at timestamp with time zone not null default now()
 )
 inbox_default partition of auth.inbox default
+inbox_positions (
+  consumer text not null,
+  stream_created_at timestamp with time zone not null,
+  read_up_to bigint not null,
+  read_at timestamp with time zone not null default now()
+)
 leases (
   name text not null,
   holder uuid not null,
@@ -151,6 +157,7 @@ audit_events: audit_events__result_known CHECK ((result = ANY (ARRAY['SUCCEEDED'
 audit_events: audit_events__sealed_for_someone CHECK (((client_address_sealed IS NULL) = (sealed_for IS NULL)))
 audit_events: audit_events__type_form CHECK ((type ~ '^[A-Z][A-Z_]{1,60}$'::text))
 inbox: inbox__pkey PRIMARY KEY (consumer, event_id, event_time)
+inbox_positions: inbox_positions__pkey PRIMARY KEY (consumer)
 leases: leases__pkey PRIMARY KEY (name)
 login_throttles: login_throttles__failures_dated CHECK (((failures = 0) OR (last_failure_at IS NOT NULL)))
 login_throttles: login_throttles__failures_not_negative CHECK ((failures >= 0))
@@ -404,6 +411,7 @@ schema auth: auth_app may usage
 sequence outbox_id: auth_app may usage
 table audit_events: auth_app may insert, select
 table inbox: auth_app may insert, select
+table inbox_positions: auth_app may insert, select, update
 table leases: auth_app may insert, select, update
 table login_throttles: auth_app may delete, insert, select, update
 table outbox: auth_app may insert, select

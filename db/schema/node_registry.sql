@@ -108,6 +108,12 @@ inbox partition by range (event_time) (
   given_up_sequence bigint
 )
 inbox_default partition of node_registry.inbox default
+inbox_positions (
+  consumer text not null,
+  stream_created_at timestamp with time zone not null,
+  read_up_to bigint not null,
+  read_at timestamp with time zone not null default now()
+)
 join_tokens (
   join_token_id text not null,
   secret_hash node_registry.sha256 not null,
@@ -374,6 +380,7 @@ directory_head: directory_head__pkey PRIMARY KEY (singleton)
 directory_head: directory_head__single CHECK (singleton)
 doubted_proof_roots: doubted_proof_roots__pkey PRIMARY KEY (chunk_hash)
 inbox: inbox__pkey PRIMARY KEY (consumer, event_id, event_time)
+inbox_positions: inbox_positions__pkey PRIMARY KEY (consumer)
 join_tokens: join_tokens__pkey PRIMARY KEY (join_token_id)
 join_tokens: join_tokens__uses_within_limit CHECK (((max_uses >= 0) AND ((max_uses = 0) OR ((uses >= 0) AND (uses <= max_uses)))))
 leases: leases__pkey PRIMARY KEY (name)
@@ -684,6 +691,7 @@ table directory_changes: node_registry_app may delete, insert, select
 table directory_head: node_registry_app may select, update
 table doubted_proof_roots: node_registry_app may delete, insert, select, update
 table inbox: node_registry_app may insert, select
+table inbox_positions: node_registry_app may insert, select, update
 table join_tokens: node_registry_app may insert, select, update
 table leases: node_registry_app may insert, select, update
 table node_history: node_registry_app may insert, select

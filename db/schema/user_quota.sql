@@ -45,6 +45,12 @@ inbox partition by range (event_time) (
   given_up_sequence bigint
 )
 inbox_default partition of user_quota.inbox default
+inbox_positions (
+  consumer text not null,
+  stream_created_at timestamp with time zone not null,
+  read_up_to bigint not null,
+  read_at timestamp with time zone not null default now()
+)
 leases (
   name text not null,
   holder uuid not null,
@@ -143,6 +149,7 @@ charges: charges__size_not_negative CHECK ((size_bytes >= 0))
 charges: charges__state_known CHECK ((state = ANY (ARRAY['charged'::text, 'forestalled'::text, 'released'::text])))
 consumed_positions: consumed_positions__pkey PRIMARY KEY (source)
 inbox: inbox__pkey PRIMARY KEY (consumer, event_id, event_time)
+inbox_positions: inbox_positions__pkey PRIMARY KEY (consumer)
 leases: leases__pkey PRIMARY KEY (name)
 ledger_entries: ledger_entries__adds_up CHECK ((used_after_bytes = (used_before_bytes + delta_bytes)))
 ledger_entries: ledger_entries__chunk_complete CHECK (((chunk_hash IS NULL) = (generation IS NULL)))
@@ -368,6 +375,7 @@ table accounts: user_quota_app may insert, select, update
 table charges: user_quota_app may insert, select, update
 table consumed_positions: user_quota_app may insert, select, update
 table inbox: user_quota_app may insert, select
+table inbox_positions: user_quota_app may insert, select, update
 table leases: user_quota_app may insert, select, update
 table ledger_entries: user_quota_app may insert, select
 table outbox: user_quota_app may insert, select

@@ -43,6 +43,15 @@ test("nodes on probation that are asked for variety are named, and a chunk wants
   );
 });
 
+test("a node that enrolled a moment ago on another process is explained", async () => {
+  await using f = await createChunkFixture();
+  await using other = await f.anotherProcess();
+  const { nodeId } = await f.addNode();
+  const { candidates, eligibleNodes } = await other.chunks.explainPlacement({ nodeId });
+  expect(candidates).toMatchObject([{ nodeId, isEligible: true }]);
+  expect(eligibleNodes).toBe(1);
+});
+
 const networks = fc.record({
   nodes: fc.array(
     fc.record({ network: fc.nat(4), region: fc.nat(4), isOnProbation: fc.boolean(), isFull: fc.boolean() }),

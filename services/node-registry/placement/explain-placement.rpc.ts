@@ -6,6 +6,7 @@ import { validate } from "#platform/rpc/validate.ts";
 import { readChunks } from "../chunks/chunks.store.ts";
 import { readPendingDeletions } from "../chunks/deletions.store.ts";
 import { readReplicas } from "../chunks/replicas.store.ts";
+import { findNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
 import { type Explained, explainCandidates, type PlacementQuestion } from "./explanation.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
@@ -17,6 +18,8 @@ export function explainPlacement(deps: PlacementDeps): MethodImpl<typeof ChunkSe
   return async (request) => {
     check(request);
     const { limit, after } = pageOf(request, zCursor);
+    // It may have enrolled a moment ago on another process: the view knows it from here on.
+    if (request.nodeId !== "") await findNode(deps, request.nodeId);
     const question = await questionOf(deps, request);
     const explanation = explainCandidates(deps.view.candidates(), question, deps.placer.assignedBytesOf);
     const asked =

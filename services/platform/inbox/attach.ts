@@ -1,10 +1,20 @@
-import { AckPolicy, type ConsumerConfig, DeliverPolicy, nanos } from "nats";
+import { AckPolicy, type ConsumerConfig, DeliverPolicy, nanos, type StreamInfo } from "nats";
 import type { Nats } from "#platform/nats/connect.ts";
-import { jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
+import { creationOf, jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
 
 const CONSUMER_NOT_FOUND = 10014;
 /** More than a relay has in flight or in memory: see below. */
 const OVERLAP = 5_000;
+
+/** A stream and its durable as they were found. */
+export interface Attached {
+  readonly streamCreatedAt: Temporal.Instant;
+  /** The last number that the stream gave away, and the highest below the messages that it still holds. */
+  readonly last: number;
+  readonly droppedUpTo: number;
+  /** Up to where the broker saw the durable's messages acknowledged, or has dropped them since. */
+  readonly floor: number | undefined;
+}
 
 /**
  * Sets the durable consumer up so that it delivers, in stream order, everything that is not acknowledged.
@@ -19,14 +29,15 @@ const OVERLAP = 5_000;
 export async function attachDurable(
   nats: Nats,
   target: { stream: StreamName; durable: string; filterSubject?: string; maxAckPending: number },
-): Promise<void> {
+): Promise<Attached> {
   const { stream, durable, filterSubject, maxAckPending } = target;
   const { consumers, streams } = await nats.connection.jetstreamManager({ checkAPI: false });
   const floor = await acknowledgedUpTo(consumers.info(stream, durable));
   if (floor !== undefined) await consumers.delete(stream, durable);
   const start = Math.max(1, (floor ?? 0) + 1 - OVERLAP);
   // One that fell back behind the floor is read from its start.
-  const { state } = await streams.info(stream);
+  const info = await streams.info(stream);
+  const { state } = info;
   const from: Partial<ConsumerConfig> =
     start === 1 || start > state.last_seq + 1
       ? { deliver_policy: DeliverPolicy.All }
@@ -40,6 +51,12 @@ export async function attachDurable(
     ...(filterSubject === undefined ? {} : { filter_subject: filterSubject }),
     ...from,
   });
+  return { streamCreatedAt: creationOf(info), last: state.last_seq, droppedUpTo: droppedUpTo(info), floor };
+}
+
+/** Everything up to this number is gone from the stream. */
+export function droppedUpTo({ state }: StreamInfo): number {
+  return state.messages === 0 ? state.last_seq : state.first_seq - 1;
 }
 
 async function acknowledgedUpTo(asking: Promise<{ ack_floor: { stream_seq: number } }>): Promise<number | undefined> {

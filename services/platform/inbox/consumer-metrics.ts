@@ -24,6 +24,11 @@ export function createConsumerMetrics(metrics: Metrics) {
       help: "Events that were given up after all their tries and went to the dead letters",
       labels: ["consumer"],
     }),
+    gaps: metrics.counter({
+      name: "inbox_gaps_total",
+      help: "Times that the stream had dropped messages before they were read; the log tells which, and the repair",
+      labels: ["consumer"],
+    }),
     parked: metrics.gauge({
       name: "inbox_parked_events",
       help: "Events that wait because one of their key failed",

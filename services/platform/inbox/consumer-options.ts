@@ -29,6 +29,8 @@ export interface ConsumerOptions {
   retryDelayMs?: number;
   /** How long another process waits for this one's consumer after a crash, default 10,000. */
   leaseTtlMs?: number;
+  /** How often it is remembered how far the stream is read, and compared with what the stream still holds; 10,000. */
+  lookMs?: number;
   /** Tries before an event goes to the dead letters, default 8. A database that is away is not a try. */
   maxTries?: number;
   /**

@@ -1,30 +1,20 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
 import { failpoint } from "#platform/failpoints/failpoints.ts";
-import type { Lease } from "#platform/leadership/leadership.ts";
 import { type Pull, startPull } from "#platform/nats/pull.ts";
 import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
 import { attachDurable } from "./attach.ts";
 import { type Committed, commitBatch, DeposedError, inboxConsumerOf, startBatch } from "./batch.ts";
-import type { ConsumerMetrics } from "./consumer-metrics.ts";
-import type { ConsumerOptions } from "./consumer-options.ts";
+import type { ConsumerContext } from "./consumer-context.ts";
 import { publishDeadLetter } from "./dead-letter.ts";
 import { type DeliveredEvent, deliveredEvent, type UnreadableMessage } from "./delivered-event.ts";
+import { openProgress, startGapWatch } from "./gap-watch.worker.ts";
 import { recordGivenUp } from "./inbox.store.ts";
 import { createParking, type ParkedKey } from "./parking.ts";
 import { createPipeline, type Pipeline } from "./pipeline.ts";
+import type { Progress } from "./progress.ts";
 
 const MAX_PARKED = 1_000;
 const MAX_RETRY_DELAY_MS = 60_000;
-
-export interface ConsumerContext {
-  options: Omit<ConsumerOptions, "metrics">;
-  metrics: ConsumerMetrics;
-  lease: Lease;
-  /** The lease's name, compared with its epoch in every transaction. */
-  leaseName: string;
-  /** Aborted when the consumer has to be set up again. */
-  doubt: AbortController;
-}
 
 /** Consumes until the lease is lost, the process stops (the batch under way is then finished), or doubt. */
 export async function runConsumerSession(context: ConsumerContext): Promise<void> {
@@ -32,16 +22,18 @@ export async function runConsumerSession(context: ConsumerContext): Promise<void
   const { nats, clock, stream, durable, filterSubject, maxBatch = 1_000 } = options;
   const capacity = maxBatch * 2;
   const maxAckPending = capacity + MAX_PARKED + maxBatch;
-  await attachDurable(nats, {
+  const attached = await attachDurable(nats, {
     ...{ stream, durable, maxAckPending },
     ...(filterSubject === undefined ? {} : { filterSubject }),
   });
+  const progress = await openProgress(context, attached);
   const over = AbortSignal.any([context.lease.signal, doubt.signal]);
   const latch = createLatch(over);
   const onLost = (reason: string) => doubt.abort(new Error(reason));
   const asked = { nats, stream, durable, capacity, clock, onReady: latch.notify, onLost };
   using pull = startPull({ ...asked, decode: deliveredEvent });
-  await new ConsumerSession(context, pull, latch).run(over);
+  await using _watch = startGapWatch(context, attached.streamCreatedAt, progress);
+  await new ConsumerSession(context, pull, latch, progress).run(over);
 }
 
 type Arrived = DeliveredEvent | UnreadableMessage;
@@ -50,13 +42,14 @@ class ConsumerSession {
   readonly #context: ConsumerContext;
   readonly #pull: Pull<Arrived>;
   readonly #latch: Latch;
+  readonly #progress: Progress;
   readonly #parking = createParking<DeliveredEvent>();
   /** Of messages without an envelope, those that could not be put aside yet. */
   #unreadable: UnreadableMessage[] = [];
   readonly #pipeline: Pipeline;
   #waits = 0;
 
-  constructor(context: ConsumerContext, pull: Pull<Arrived>, latch: Latch) {
+  constructor(context: ConsumerContext, pull: Pull<Arrived>, latch: Latch, progress: Progress) {
     this.#context = context;
     const { clock, leaseTtlMs = 10_000 } = context.options;
     this.#pipeline = createPipeline(
@@ -67,6 +60,7 @@ class ConsumerSession {
     );
     this.#pull = pull;
     this.#latch = latch;
+    this.#progress = progress;
   }
 
   async run(over: AbortSignal): Promise<void> {
@@ -77,10 +71,11 @@ class ConsumerSession {
         const room = this.#parking.size < MAX_PARKED;
         if (room) await this.#process(this.#pull.take(maxBatch));
         // A batch stays open only for the sake of one that comes right behind.
-        if (this.#pull.buffered === 0 || this.#parking.size + this.#unreadable.length > 0)
-          await this.#pipeline.settle();
+        const isSettling = this.#pull.buffered === 0 || this.#waiting > 0;
+        if (isSettling) await this.#pipeline.settle();
         await this.#retryParked();
         const isBurying = await this.#buryUnreadable();
+        if (isSettling && this.#waiting === 0) this.#progress.settle(this.#progress.taken);
         this.#waits = 0;
         metrics.parked.set({ consumer: durable }, this.#parking.size);
         if (isBurying || (room && this.#pull.buffered > 0)) continue;
@@ -100,10 +95,16 @@ class ConsumerSession {
     if (arrived.length > 0) failpoint("consumer.received");
     const events: DeliveredEvent[] = [];
     for (const event of arrived) {
+      this.#progress.take(event.delivery.streamSequence);
       if ("error" in event) this.#unreadable.push(event);
       else if (!this.#parking.follow(event)) events.push(event);
     }
     if (events.length > 0) await this.#pipeline.push(events);
+  }
+
+  /** Events that are neither applied nor under way. */
+  get #waiting(): number {
+    return this.#parking.size + this.#unreadable.length;
   }
 
   /** A batch that fails is halved until the failing events stand alone; each of those is parked with its key. */
@@ -144,6 +145,8 @@ class ConsumerSession {
     failpoint("consumer.after-commit");
     for (const work of afterCommit) work();
     for (const event of events) this.#pull.acknowledge(event.delivery);
+    // Batches commit in order.
+    if (this.#waiting === 0) this.#progress.settle(events.at(-1)?.delivery.streamSequence ?? 0);
     failpoint("consumer.after-acknowledge");
     this.#count(events, applied);
     this.#waits = 0;

@@ -114,6 +114,11 @@ export function isStreamMissing(error: unknown): boolean {
   return jetStreamErrorCode(error) === STREAM_NOT_FOUND;
 }
 
+/** When the stream was made, as exactly as PostgreSQL keeps it. One made again under its name has another creation. */
+export function creationOf(info: StreamInfo): Temporal.Instant {
+  return Temporal.Instant.from(info.created).round({ smallestUnit: "microsecond", roundingMode: "trunc" });
+}
+
 /**
  * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have tuned,
  * unless the settings ask for more, and gets the subjects that it lacks, which a newer version brings. One that somebody made

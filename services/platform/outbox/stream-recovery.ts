@@ -1,7 +1,13 @@
 import type { StreamInfo } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
-import { ensureStream, type StreamName, type StreamSettings, streamDefinitions } from "#platform/nats/streams.ts";
+import {
+  creationOf,
+  ensureStream,
+  type StreamName,
+  type StreamSettings,
+  streamDefinitions,
+} from "#platform/nats/streams.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { knownStream, type RepublishFilter, rememberStream, unpublish } from "./republish.store.ts";
@@ -89,11 +95,6 @@ export async function awaitStreams(
     onReady();
     return;
   }
-}
-
-/** PostgreSQL keeps microseconds. */
-export function creationOf(info: StreamInfo): Temporal.Instant {
-  return Temporal.Instant.from(info.created).round({ smallestUnit: "microsecond", roundingMode: "trunc" });
 }
 
 interface StreamState {

@@ -1,13 +1,13 @@
 import { DiscardPolicy } from "nats";
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
-import { isStreamMissing, type StreamName } from "#platform/nats/streams.ts";
+import { creationOf, isStreamMissing, type StreamName } from "#platform/nats/streams.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { backlogOf } from "./relay.store.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
 import { knownStream } from "./republish.store.ts";
-import { creationOf, lostPart } from "./stream-recovery.ts";
+import { lostPart } from "./stream-recovery.ts";
 
 const EVERY_MS = 5_000;
 const NEARLY_FULL = 0.8;
