@@ -347,7 +347,8 @@ uploads with (fillfactor=80) (
   expires_at timestamp with time zone,
   ended_at timestamp with time zone,
   due_at timestamp with time zone,
-  event_version bigint not null default 0
+  event_version bigint not null default 0,
+  relaxed_rules text[] not null default '{}'::text[]
 )
 user_usage with (fillfactor=50) (
   user_id uuid not null,

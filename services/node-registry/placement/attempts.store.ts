@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Connection, Transaction } from "#platform/postgres/pool.ts";
-import { hexBytes, instant, sql, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
+import { hexBytes, instant, sql, textArray, zInt8, zUuid, zVoid } from "#platform/postgres/sql.ts";
+import { type SoftRule, zSoftRule } from "./draw.ts";
 import type { UploadContent } from "./upload-content.ts";
 
 /** How long a placement may take before the sweeper takes it for a crash's leftover. */
@@ -84,6 +85,7 @@ export interface Placed {
   readonly remainingChunks: number;
   readonly now: Temporal.Instant;
   readonly expiresAt: Temporal.Instant;
+  readonly relaxed: ReadonlySet<SoftRule>;
 }
 
 /** The upload is placed; where it waits for no chunk it is complete at once. Its row must be locked. */
@@ -93,10 +95,31 @@ export async function openUpload(tx: Transaction, placed: Placed): Promise<void>
     update node_registry.uploads
     set state = ${isComplete ? "completed" : "open"}, reservation_id = ${placed.reservationId}::uuid,
       remaining_chunks = ${placed.remainingChunks}, placed_at = ${instant(placed.now)},
+      relaxed_rules = ${textArray([...placed.relaxed])},
       expires_at = ${instant(placed.expiresAt)}, due_at = ${instant(placed.expiresAt)},
       ended_at = ${isComplete ? instant(placed.now) : sql.fragment`null`},
       event_version = event_version + ${isComplete ? 1 : 0}
     where upload_id = ${placed.uploadId}::uuid`);
+}
+
+/** Rules that were relaxed for an upload so far, for repeats of the call that placed it. */
+export async function readRelaxedRules(db: Connection, uploadId: string): Promise<ReadonlySet<SoftRule>> {
+  const rules = await db.oneFirst(sql.type(z.strictObject({ relaxed_rules: z.array(zSoftRule) }))`
+    select relaxed_rules from node_registry.uploads where upload_id = ${uploadId}::uuid`);
+  return new Set(rules);
+}
+
+/** Nodes of an upload were exchanged for others. Its row must be locked. */
+export async function addRelaxedRules(
+  tx: Transaction,
+  uploadId: string,
+  relaxed: ReadonlySet<SoftRule>,
+): Promise<void> {
+  if (relaxed.size === 0) return;
+  await tx.query(sql.type(zVoid)`
+    update node_registry.uploads
+    set relaxed_rules = array(select unnest(relaxed_rules) union select unnest(${textArray([...relaxed])}))
+    where upload_id = ${uploadId}::uuid`);
 }
 
 /** Failed attempts whose reservation keys cannot matter any more. */

@@ -1,3 +1,4 @@
+import { z } from "zod";
 import type { Pools } from "./pools.ts";
 import type { Range, Roster } from "./roster.ts";
 import { drawOutside, type Sums, totalWeight } from "./weighted-draw.ts";
@@ -6,7 +7,8 @@ import { drawOutside, type Sums, totalWeight } from "./weighted-draw.ts";
 export const PROBATION_SHARE = 0.05;
 
 /** Rules that give way where the network is too small, and are then named in the answer. */
-export type SoftRule = "different_subnets" | "different_regions" | "probation_share";
+export const zSoftRule = z.enum(["different_subnets", "different_regions", "probation_share"]);
+export type SoftRule = z.infer<typeof zSoftRule>;
 
 /** Nodes by their position in the roster of the pools. */
 export interface DrawRequest {

@@ -11,7 +11,7 @@ import { uploadCompleted } from "../chunks/upload-ended.event.ts";
 import { findUpload, type UploadRow } from "../chunks/uploads.store.ts";
 import type { Deps } from "../deps.ts";
 import { registryError } from "../errors.ts";
-import { failAttempt } from "./attempts.store.ts";
+import { failAttempt, readRelaxedRules } from "./attempts.store.ts";
 import { type Assignment, beginAttempt, LostRaceError, type PlaceOutcome, placeUpload } from "./place-upload.store.ts";
 import type { Placer } from "./placer.ts";
 import { refusalError } from "./refusals.ts";
@@ -69,8 +69,10 @@ async function placeOnce(deps: PlacementDeps, content: UploadContent): Promise<P
     beginAttempt(tx, content, { now: deps.clock.now(), hasEnoughNodes }),
   );
   switch (begun.step) {
-    case "placed":
-      return { upload: begun.upload, replicas: await countingReplicas(deps, content), relaxed: new Set() };
+    case "placed": {
+      const relaxed = await readRelaxedRules(deps.pool, content.uploadId);
+      return { upload: begun.upload, replicas: await countingReplicas(deps, content), relaxed };
+    }
     case "mismatch":
       throw registryError(Code.AlreadyExists, "UPLOAD_MISMATCH", "this upload_id is in use with other content");
     case "expired":

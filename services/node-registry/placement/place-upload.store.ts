@@ -141,7 +141,7 @@ export async function placeUpload(tx: Transaction, content: UploadContent, terms
   await insertReferences(tx, content.uploadId, content.chunks);
   const remainingChunks =
     split.unknown.length + split.dead.length + split.living.filter(({ chunk }) => !chunk.hasQuorum).length;
-  await openUpload(tx, { ...terms, uploadId: content.uploadId, remainingChunks });
+  await openUpload(tx, { ...terms, uploadId: content.uploadId, remainingChunks, relaxed: placement.relaxed });
   await addAssignments(tx, holdingsOf(made));
   const opened = await findUpload(tx, content.uploadId);
   if (opened === undefined) throw new Error("an upload vanished under its lock");

@@ -13,6 +13,7 @@ import { type Pair, readReplicas } from "../chunks/replicas.store.ts";
 import { findUpload, isPlaced, lockUploads } from "../chunks/uploads.store.ts";
 import { findNode } from "../directory/calling-node.worker.ts";
 import { registryError } from "../errors.ts";
+import { addRelaxedRules, readRelaxedRules } from "./attempts.store.ts";
 import { type Exchange, exchangeAssignments, insertReplacedNodes, readReplacedNodes } from "./exchange.store.ts";
 import type { PlacementDeps } from "./place-chunks.rpc.ts";
 import { notEnoughNodes } from "./refusals.ts";
@@ -76,7 +77,8 @@ async function replaceIn(
   });
   if (exchange === undefined) return "not_enough_nodes";
   await insertReplacedNodes(tx, asked.uploadId, asked.failed);
-  return exchange;
+  await addRelaxedRules(tx, asked.uploadId, exchange.relaxed);
+  return { ...exchange, relaxed: await readRelaxedRules(tx, asked.uploadId) };
 }
 
 function refusalError(refusal: Refusal) {

@@ -132,7 +132,7 @@ export type PlaceChunksResponse = Message<"decentrastore.node_registry.v1.PlaceC
   chunks: ChunkLocation[];
 
   /**
-   * Rules that the network was too small for.
+   * Rules that the network was too small for, since the upload was placed; a repeat names them again.
    *
    * @generated from field: repeated decentrastore.node_registry.v1.PlacementRule relaxed_rules = 4;
    */
@@ -216,7 +216,7 @@ export type ReplaceNodesResponse = Message<"decentrastore.node_registry.v1.Repla
   chunks: ChunkLocation[];
 
   /**
-   * Rules that the network was too small for.
+   * Rules that the network was too small for, since the upload was placed; a repeat names them again.
    *
    * @generated from field: repeated decentrastore.node_registry.v1.PlacementRule relaxed_rules = 2;
    */
