@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { ChunkService } from "#gen/decentrastore/node_registry/v1/chunk_service_pb.ts";
 import { transact } from "#platform/outbox/outbox.ts";
-import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable } from "#platform/postgres/errors.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { implement } from "#platform/rpc/service.ts";
 import { getUpload } from "./chunks/get-upload.rpc.ts";
@@ -77,6 +77,6 @@ function storedCommits(deps: Deps) {
     maxWaiting: 50_000,
     commit: (reports) => transact(deps, (tx) => recordStored(deps, tx, reports)),
     refusal: () => overloaded("too many chunk reports are waiting, try again", 500),
-    isWorthSplitting: (error) => !isDatabaseDown(error) && !(error instanceof PoolExhaustedError),
+    isWorthSplitting: (error) => !isDatabaseUnavailable(error),
   });
 }

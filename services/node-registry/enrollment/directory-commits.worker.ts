@@ -1,5 +1,5 @@
 import { transact } from "#platform/outbox/outbox.ts";
-import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable } from "#platform/postgres/errors.ts";
 import type { Transaction } from "#platform/postgres/pool.ts";
 import { overloaded } from "#platform/rpc/errors.ts";
 import { createGroupCommit } from "../chunks/group-commit.ts";
@@ -48,7 +48,7 @@ export function createDirectoryCommits<T, R extends { readonly rowId?: bigint }>
     maxWaiting: MAX_WAITING,
     commit,
     refusal: () => overloaded("too many nodes are enrolling or renewing, try again", 5_000),
-    isWorthSplitting: (error) => !isDatabaseDown(error) && !(error instanceof PoolExhaustedError),
+    isWorthSplitting: (error) => !isDatabaseUnavailable(error),
   });
   return async (item) => {
     const [committed] = await submit([item]);

@@ -1,4 +1,4 @@
-import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import { raiseEpochs } from "./leases.store.ts";
 
@@ -44,7 +44,7 @@ export function createEpochClaims(deps: { readonly pool: Pool; readonly instance
         else one.resolve(epoch);
       }
     } catch (error) {
-      if (batch.length === 1 || isDatabaseDown(error) || error instanceof PoolExhaustedError) {
+      if (batch.length === 1 || isDatabaseUnavailable(error)) {
         for (const one of batch) one.reject(error);
         return;
       }

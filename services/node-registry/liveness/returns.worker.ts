@@ -1,6 +1,6 @@
 import type { Logger } from "#platform/log/logger.ts";
 import { type Outbox, transact } from "#platform/outbox/outbox.ts";
-import { isDatabaseDown, isStatementTimeout, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable, isStatementTimeout } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeTable } from "../directory/node-table.ts";
@@ -60,7 +60,7 @@ async function bringOnline(deps: ReturnDeps, rowIds: readonly bigint[]): Promise
     for (const record of records) deps.view.put(record);
     return left;
   } catch (error) {
-    const isBusy = isDatabaseDown(error) || isStatementTimeout(error) || error instanceof PoolExhaustedError;
+    const isBusy = isDatabaseUnavailable(error) || isStatementTimeout(error);
     if (!isBusy && rowIds.length > 1) {
       const middle = Math.ceil(rowIds.length / 2);
       const first = await bringOnline(deps, rowIds.slice(0, middle));

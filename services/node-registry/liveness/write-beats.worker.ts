@@ -1,7 +1,7 @@
 import type { Logger } from "#platform/log/logger.ts";
 import type { Nats } from "#platform/nats/connect.ts";
 import type { Metrics } from "#platform/ops/metrics.ts";
-import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable } from "#platform/postgres/errors.ts";
 import type { Pool } from "#platform/postgres/pool.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import type { NodeRecord } from "../directory/node-record.ts";
@@ -62,7 +62,7 @@ export async function writeBeats(
     await writePart(deps, part, counters);
     return [];
   } catch (error) {
-    const isRefused = !isDatabaseDown(error) && !(error instanceof PoolExhaustedError);
+    const isRefused = !isDatabaseUnavailable(error);
     if (part.length > 1 && isRefused) {
       const middle = Math.ceil(part.length / 2);
       const failed = await writeBeats(deps, part.slice(0, middle), counters);

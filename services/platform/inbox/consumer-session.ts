@@ -1,7 +1,7 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
 import { failpoint } from "#platform/failpoints/failpoints.ts";
 import { type Pull, startPull } from "#platform/nats/pull.ts";
-import { isDatabaseDown, PoolExhaustedError } from "#platform/postgres/errors.ts";
+import { isDatabaseUnavailable } from "#platform/postgres/errors.ts";
 import { attachDurable } from "./attach.ts";
 import { type Committed, commitBatch, DeposedError, inboxConsumerOf, startBatch } from "./batch.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
@@ -132,7 +132,7 @@ class ConsumerSession {
         return undefined;
       } catch (error) {
         if (error instanceof DeposedError) throw error;
-        if (!isDatabaseDown(error) && !(error instanceof PoolExhaustedError)) return { error };
+        if (!isDatabaseUnavailable(error)) return { error };
         if (this.#waits === 0) options.log.warn({ err: error, consumer: options.durable }, "waiting for the database");
         this.#waits += 1;
         await options.clock.sleep(Math.min(2_000, 50 * 2 ** this.#waits) * (0.5 + Math.random() / 2), lease.signal);

@@ -142,3 +142,8 @@ export function isDatabaseDown(error: unknown): boolean {
   if (isConnectionLoss(error) || downCodes.has(errorCodeOf(error) ?? "")) return true;
   return error instanceof Error && /timeout expired|timeout exceeded when/.test(error.message);
 }
+
+/** Nothing is wrong with the work itself: the database is down, or had no connection free. Not worth splitting a batch. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  return isDatabaseDown(error) || error instanceof PoolExhaustedError;
+}
