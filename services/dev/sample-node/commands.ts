@@ -117,9 +117,9 @@ async function reportChunks(context: CommandContext, asked: readonly number[]): 
   const buckets =
     asked.length > 0 ? asked : (await context.client().reportChunkDigests({ digests: digests() })).buckets;
   for (const bucket of buckets) {
-    const { missingChunkHashes } = await context.inTurn(() => {
-      return context.client().reportBucket({ bucket, chunkHashes: context.holdings.hashesOf(bucket) });
-    });
+    const { missingChunkHashes } = await context.inTurn(() =>
+      context.client().reportBucket({ bucket, chunkHashes: context.holdings.hashesOf(bucket) }),
+    );
     const lost: string[] = [];
     for (const hash of missingChunkHashes) {
       const stored = await context.store.read(hash);

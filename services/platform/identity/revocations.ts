@@ -80,13 +80,11 @@ const ASIDE = 2;
 function forgetOld(entries: Map<string, number>, nowMs: number): void {
   let aside = 0;
   for (const [id, validAfterMs] of entries) {
-    if (validAfterMs >= nowMs - NOTICE_LIFE_MS) {
-      if (validAfterMs <= nowMs + NOTICE_LIFE_MS || aside === ASIDE) return;
-      aside += 1;
-      entries.delete(id);
-      entries.set(id, validAfterMs);
-    } else {
-      entries.delete(id);
-    }
+    const isOld = validAfterMs < nowMs - NOTICE_LIFE_MS;
+    if (!isOld && (validAfterMs <= nowMs + NOTICE_LIFE_MS || aside === ASIDE)) return;
+    entries.delete(id);
+    if (isOld) continue;
+    entries.set(id, validAfterMs);
+    aside += 1;
   }
 }
