@@ -4,14 +4,17 @@ import { connectNats, type Nats } from "#platform/nats/connect.ts";
 import { isStreamMissing, isStreamName, type StreamName } from "#platform/nats/streams.ts";
 import {
   addSubscription,
+  listServicePlaces,
   listSubscriptions,
   removeSubscription,
+  type ServicePlace,
   type Subscription,
 } from "#platform/nats/subscriptions.ts";
 import { runCommand, UsageError } from "../../db/target.ts";
 import { operatorNatsUrl } from "./nats-target.ts";
 
-// `npm run events:subscriptions`: places in a stream that the broker remembers for subscribers, who may only read.
+// `npm run events:subscriptions`: places in a stream that the broker remembers for subscribers, who may only read, and for
+// our services.
 
 const streamNames: StreamName[] = ["USERS", "QUOTAS", "NODES", "CHUNKS"];
 
@@ -48,15 +51,18 @@ async function run(work: (nats: Nats) => Promise<void>): Promise<void> {
 
 async function list(nats: Nats): Promise<void> {
   const found: Subscription[] = [];
+  const places: ServicePlace[] = [];
   for (const stream of streamNames) {
     try {
       found.push(...(await listSubscriptions(nats, stream)));
+      places.push(...(await listServicePlaces(nats, stream)));
     } catch (error) {
       if (!isStreamMissing(error)) throw error;
     }
   }
   for (const subscription of found) console.log(lineOf(subscription));
   if (found.length === 0) console.log("no subscriptions");
+  for (const place of places) console.log(`${place.name}: of a service, ${place.stream}; ${waiting(place)}`);
 }
 
 async function add(nats: Nats, name: string, options: { stream: string; subject?: string; since?: string }) {
@@ -80,7 +86,13 @@ function streamFrom(name: string): StreamName {
   return name;
 }
 
-function lineOf({ name, stream, deliverSubject, filterSubject, pending, isListening }: Subscription): string {
+function lineOf(subscription: Subscription): string {
+  const { name, stream, deliverSubject, filterSubject, isListening } = subscription;
   const what = filterSubject ?? "everything";
-  return `${name}: ${what} of ${stream}, listen on ${deliverSubject}; ${pending} waiting, ${isListening ? "somebody listens" : "nobody listens"}`;
+  return `${name}: ${what} of ${stream}, listen on ${deliverSubject}; ${waiting(subscription)}, ${isListening ? "somebody listens" : "nobody listens"}`;
+}
+
+function waiting({ stream, pending, dropped = 0 }: ServicePlace): string {
+  if (dropped === 0) return `${pending} waiting`;
+  return `${pending} waiting, ${dropped} DROPPED UNREAD (npm run events:replay -- --stream ${stream})`;
 }

@@ -1,6 +1,6 @@
-import { AckPolicy, type ConsumerConfig, DeliverPolicy, nanos, type StreamInfo } from "nats";
+import { AckPolicy, type ConsumerConfig, DeliverPolicy, nanos } from "nats";
 import type { Nats } from "#platform/nats/connect.ts";
-import { creationOf, jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
+import { creationOf, droppedUpTo, jetStreamErrorCode, type StreamName } from "#platform/nats/streams.ts";
 
 const CONSUMER_NOT_FOUND = 10014;
 /** More than a relay has in flight or in memory: see below. */
@@ -52,11 +52,6 @@ export async function attachDurable(
     ...from,
   });
   return { streamCreatedAt: creationOf(info), last: state.last_seq, droppedUpTo: droppedUpTo(info), floor };
-}
-
-/** Everything up to this number is gone from the stream. */
-export function droppedUpTo({ state }: StreamInfo): number {
-  return state.messages === 0 ? state.last_seq : state.first_seq - 1;
 }
 
 async function acknowledgedUpTo(asking: Promise<{ ack_floor: { stream_seq: number } }>): Promise<number | undefined> {

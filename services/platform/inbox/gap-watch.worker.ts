@@ -1,5 +1,5 @@
-import { creationOf } from "#platform/nats/streams.ts";
-import { type Attached, droppedUpTo } from "./attach.ts";
+import { creationOf, droppedUpTo } from "#platform/nats/streams.ts";
+import type { Attached } from "./attach.ts";
 import { inboxConsumerOf } from "./batch.ts";
 import type { ConsumerContext } from "./consumer-context.ts";
 import { positionOf, savePosition } from "./positions.store.ts";

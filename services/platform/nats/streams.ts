@@ -119,6 +119,11 @@ export function creationOf(info: StreamInfo): Temporal.Instant {
   return Temporal.Instant.from(info.created).round({ smallestUnit: "microsecond", roundingMode: "trunc" });
 }
 
+/** Everything up to this number is gone from the stream. */
+export function droppedUpTo({ state }: StreamInfo): number {
+  return state.messages === 0 ? state.last_seq : state.first_seq - 1;
+}
+
 /**
  * The stream as it is now, made when it is missing. One that is there keeps its limits, which an operator may have tuned,
  * unless the settings ask for more, and gets the subjects that it lacks, which a newer version brings. One that somebody made

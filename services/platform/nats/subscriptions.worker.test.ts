@@ -1,8 +1,10 @@
+import { nanos } from "nats";
 import { expect, test } from "vitest";
 import { createEventKit, type EventKit, eventually } from "../testing/event-kit.ts";
+import { consume } from "../testing/test-consumer.ts";
 import { createTestLogger } from "../testing/test-database.ts";
 import { connectNats, type Nats } from "./connect.ts";
-import { addSubscription, listSubscriptions, removeSubscription } from "./subscriptions.ts";
+import { addSubscription, listServicePlaces, listSubscriptions, removeSubscription } from "./subscriptions.ts";
 
 async function listen(kit: EventKit, subject: string): Promise<Nats & { keys: string[] }> {
   const url = kit.broker.url("subscriber");
@@ -42,9 +44,39 @@ test("it may be limited to a subject and a time", async () => {
   const filterSubject = "decentrastore.user.registered.b";
   const since = Temporal.Now.instant();
   const added = await addSubscription(kit.operator, { name: "few", stream: "USERS", filterSubject, since });
-  expect(added).toMatchObject({ filterSubject, pending: 0, isListening: false });
+  expect(added).toMatchObject({ filterSubject, pending: 0, dropped: undefined, isListening: false });
   await kit.append(["a", "b"]);
   await using subscriber = await listen(kit, added.deliverSubject);
   await eventually(() => subscriber.keys.length === 1, "the one arrived");
   expect(subscriber.keys).toEqual(["b 1"]);
+});
+
+test("what expired before it was sent is counted, for subscribers and for services", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  await kit.append(["a", "b"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "published");
+  const { deliverSubject } = await addSubscription(kit.operator, { name: "mine", stream: "USERS" });
+  {
+    await using subscriber = await listen(kit, deliverSubject);
+    await using consumer = await consume(kit);
+    await eventually(() => subscriber.keys.length === 2 && consumer.applied.length === 2, "both read");
+  }
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  await streams.update("USERS", { max_age: nanos(100), duplicate_window: nanos(100) });
+  await eventually(async () => (await streams.info("USERS")).state.messages === 0, "what was read has expired");
+  const listed = async () => [
+    ...(await listSubscriptions(kit.operator, "USERS")),
+    ...(await listServicePlaces(kit.operator, "USERS")),
+  ];
+  expect(await listed()).toMatchObject([
+    { name: "mine", dropped: 0 },
+    { name: "user-quota-users", stream: "USERS", dropped: 0 },
+  ]);
+  await kit.append(["a", "b", "c"]);
+  await eventually(async () => (await streams.info("USERS")).state.first_seq === 6, "three expired unread");
+  expect(await listed()).toMatchObject([
+    { name: "mine", dropped: 3 },
+    { name: "user-quota-users", dropped: 3 },
+  ]);
 });
