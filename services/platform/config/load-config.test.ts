@@ -22,11 +22,15 @@ test.each([
   ["1.5m", 90_000],
   ["24h", 86_400_000],
   ["7d", 604_800_000],
+  ["16.1s", 16_100],
+  ["1.1d", 95_040_000],
+  ["0.6ms", 1],
+  ["36500d", 3_153_600_000_000],
 ])("the duration %s is %d milliseconds", (text, ms) => {
   expect(loadConfig({ TTL: duration() }, { TTL: text })).toEqual({ TTL: ms });
 });
 
-test.each(["15", "s", "-1s", "1 s", "1w", "1e3s", "Infinity"])("the duration %s is refused", (text) => {
+test.each(["15", "s", "-1s", "1 s", "1w", "1e3s", "36501d", "Infinity"])("the duration %s is refused", (text) => {
   expect(problemsOf({ TTL: duration() }, { TTL: text })[0]).toContain("TTL must be a duration");
 });
 

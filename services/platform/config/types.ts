@@ -24,17 +24,21 @@ const unitMs = new Map([
   ["d", 86_400_000],
 ]);
 
+/** A hundred years: an instant that lies further away is none, neither for us nor for PostgreSQL. */
+const MAX_DURATION_MS = 36_500 * 86_400_000;
+
+/** In whole milliseconds, which is all that an instant can be moved by: 16.1 * 1,000 is not quite 16,100. */
 function durationMs(value: string): number | undefined {
   if (/^0+$/.test(value)) return 0;
   const match = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/.exec(value);
   const unit = unitMs.get(match?.[2] ?? "");
-  return unit === undefined ? undefined : Number(match?.[1]) * unit;
+  return unit === undefined ? undefined : Math.round(Number(match?.[1]) * unit);
 }
 
-/** "250ms", "15s", "10m", "24h", "7d" as milliseconds; zero needs no unit. Limits are in milliseconds. */
+/** "250ms", "15s", "1.5m", "24h", "7d" as whole milliseconds; zero needs no unit. Limits are in milliseconds. */
 export function duration(limits: { min?: number; max?: number } = {}) {
-  const { min = 0, max = Number.MAX_SAFE_INTEGER } = limits;
-  const range = `${min > 0 ? ` of at least ${min}ms` : ""}${limits.max === undefined ? "" : ` of at most ${max}ms`}`;
+  const { min = 0, max = MAX_DURATION_MS } = limits;
+  const range = `${min > 0 ? ` of at least ${min}ms` : ""} of at most ${limits.max === undefined ? "36500d" : `${max}ms`}`;
   return parsed(`a duration such as 250ms, 15s, 10m, 24h or 7d${range}`, (value) => {
     const ms = durationMs(value);
     return ms === undefined || ms < min || ms > max ? undefined : ms;
