@@ -12,6 +12,14 @@ test("a sleep ends early and without an error when its signal aborts", async () 
   expect(systemClock.monotonicMs() - startedAt).toBeLessThan(5_000);
 });
 
+test("a sleep may be longer than a timer of Node", async () => {
+  const controller = new AbortController();
+  const long = systemClock.sleep(60 * 86_400_000, controller.signal).then(() => "long");
+  expect(await Promise.race([long, systemClock.sleep(20).then(() => "short")])).toBe("short");
+  controller.abort();
+  await long;
+});
+
 test("version 7 UUIDs carry the clock's milliseconds, the version and the variant", () => {
   const at = Temporal.Instant.from("2026-01-02T03:04:05.678Z");
   const id = uuidv7({ ...systemClock, now: () => at });

@@ -13,13 +13,19 @@ export interface Clock {
   sleep(ms: number, signal?: AbortSignal): Promise<void>;
 }
 
+/** A timer of Node that is to take longer fires at once. */
+const MAX_TIMER_MS = 2 ** 31 - 1;
+
 export const systemClock: Clock = {
   now: () => Temporal.Now.instant(),
   monotonicMs: () => performance.now(),
   sleep: async (ms, signal) => {
     if (signal?.aborted) return;
+    const options = signal === undefined ? {} : { signal };
     try {
-      await delay(ms, undefined, signal === undefined ? {} : { signal });
+      let leftMs = ms;
+      for (; leftMs > MAX_TIMER_MS; leftMs -= MAX_TIMER_MS) await delay(MAX_TIMER_MS, undefined, options);
+      await delay(leftMs, undefined, options);
     } catch (error) {
       if (!signal?.aborted) throw error;
     }
