@@ -21,6 +21,6 @@ export function getUpload(deps: Pick<Deps, "pool">): MethodImpl<typeof ChunkServ
   };
 }
 
-export function uploadNotFound() {
-  return registryError(Code.NotFound, "UPLOAD_NOT_FOUND", "no upload of this user has this upload_id");
+export function uploadNotFound(message = "no upload has this upload_id") {
+  return registryError(Code.NotFound, "UPLOAD_NOT_FOUND", message);
 }

@@ -29,7 +29,7 @@ export function releaseChunks(
       const after = await findUpload(tx, uploadId);
       return after && { upload: after, ended, chunks: await readUploadChunks(tx, uploadId) };
     });
-    if (released === undefined) throw uploadNotFound();
+    if (released === undefined) throw uploadNotFound("no upload of this user has this upload_id");
     const ended = new Set(released.ended.map((chunk) => chunk.chunkHash));
     return {
       upload: toProtoUpload(released.upload, released.chunks),

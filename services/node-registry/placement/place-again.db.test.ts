@@ -73,3 +73,18 @@ test("a repeated call names no nodes for chunks that the upload has released", a
   const again = await f.chunks.placeChunks(upload);
   expect(again.chunks.map((chunk) => chunk.nodes.length)).toEqual([0, 3]);
 });
+
+test("an unknown upload is told as unknown, of a user only where the call names one", async () => {
+  await using f = await createChunkFixture();
+  await f.addNode();
+  const upload = { userId: randomUUID(), uploadId: randomUUID(), chunks: newChunks(1), replicas: 1 };
+  const placed = await f.chunks.placeChunks(upload);
+  const chunkHashes = upload.chunks.map((chunk) => chunk.chunkHash);
+  const failedNodeId = placed.chunks[0]?.nodes[0]?.nodeId ?? "";
+  const replacements = chunkHashes.map((chunkHash) => ({ chunkHash, failedNodeId }));
+  const unknown = { uploadId: randomUUID() };
+  await expect(f.chunks.getUpload(unknown)).rejects.toThrow(/no upload has this upload_id$/);
+  await expect(f.chunks.replaceNodes({ ...unknown, replacements })).rejects.toThrow(/no upload has this upload_id$/);
+  const another = { ...upload, userId: randomUUID(), chunkHashes };
+  await expect(f.chunks.releaseChunks(another)).rejects.toThrow(/no upload of this user has this upload_id$/);
+});
