@@ -80,3 +80,23 @@ test("what expired before it was sent is counted, for subscribers and for servic
     { name: "user-quota-users", dropped: 3 },
   ]);
 });
+
+test("a subscription that is new counts nothing as missed that was dropped before", async () => {
+  await using kit = await createEventKit();
+  await using _relay = kit.relay();
+  await kit.append(["a", "b", "c", "d"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "published");
+  const { streams } = await kit.operator.connection.jetstreamManager();
+  const counts = async (name: string) => {
+    const since = Temporal.Now.instant();
+    const added = [
+      await addSubscription(kit.operator, { name: `${name}-all`, stream: "USERS" }),
+      await addSubscription(kit.operator, { name: `${name}-since`, stream: "USERS", since }),
+    ];
+    return [...added, ...(await listSubscriptions(kit.operator, "USERS"))].map(({ dropped }) => dropped);
+  };
+  await streams.purge("USERS", { keep: 1 });
+  expect(await counts("one")).toEqual([0, 0, 0, 0]);
+  await streams.purge("USERS");
+  expect(await counts("none")).toEqual([0, 0, 0, 0, 0, 0]);
+});
