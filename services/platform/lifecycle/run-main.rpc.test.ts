@@ -112,6 +112,13 @@ test("a start whose database never comes ends, and says why", async () => {
   expect(main.output()).toContain("the database could not be reached");
 });
 
+test("a start that cannot listen where it is told to ends, and does not blame the database", async () => {
+  using main = start("serve", { HOST: "nowhere.invalid" });
+  expect((await main.exited).code).toBe(1);
+  expect(main.output()).toContain("cannot listen on nowhere.invalid:0, check HOST and PORT");
+  expect(main.output()).not.toContain("database");
+});
+
 test("a signal during the start ends it", async () => {
   using main = start("hang");
   await expect.poll(() => main.output(), PATIENCE).toContain("starting");

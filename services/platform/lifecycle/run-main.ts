@@ -4,6 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { armFailpoints } from "#platform/failpoints/failpoints.ts";
 import { createLogger, type Logger } from "#platform/log/logger.ts";
 import { DatabaseSetupError, errorCodeOf, isDatabaseDown } from "#platform/postgres/errors.ts";
+import { ListenError } from "./listening.ts";
 import type { ServiceAddresses } from "./serve-service.ts";
 
 /** What a service's start function gives: disposing it is the whole clean stop. */
@@ -77,9 +78,10 @@ async function startThroughOutages(
   }
 }
 
-/** Not what waiting does not mend: a wrong setting of the database, one that never came, a file that is not there. */
+/** Not what waiting does not mend: a wrong setting of the database, one that never came, a wrong HOST, a missing file. */
 function isLostDatabase(error: unknown): boolean {
-  return isDatabaseDown(error) && !(error instanceof DatabaseSetupError) && errorCodeOf(error) !== "ENOENT";
+  const isLasting = error instanceof DatabaseSetupError || error instanceof ListenError;
+  return isDatabaseDown(error) && !isLasting && errorCodeOf(error) !== "ENOENT";
 }
 
 function listenForStop(log: Logger, stopping: AbortController): Promise<void> {

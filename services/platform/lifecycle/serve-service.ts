@@ -21,6 +21,7 @@ import { createInFlight } from "#platform/rpc/in-flight.ts";
 import { createPolicy, type PolicyOptions } from "#platform/rpc/policy.ts";
 import type { RpcService } from "#platform/rpc/service.ts";
 import { type Clock, systemClock } from "#platform/time/clock.ts";
+import { listening } from "./listening.ts";
 
 export interface ServeOptions {
   readonly name: string;
@@ -92,25 +93,23 @@ export async function serveService(options: ServeOptions): Promise<RunningServic
     identify: bearerIdentity(options.verifier),
     toTransportError: toConnectError,
   });
-  const main = await startHttpServer({
-    host: config.HOST,
-    port: config.PORT,
+  const { HOST: host, PORT: port, OPS_PORT: opsPort } = config;
+  const mainServer = startHttpServer({
+    host,
+    port,
     services: [...options.services, health].map(policy),
     log,
     routes: [...probeRoutes(readiness), ...(options.routes ?? [])],
     trustedProxyCount: config.TRUSTED_PROXY_COUNT ?? 0,
     ...(options.httpLimits === undefined ? {} : { limits: options.httpLimits }),
   });
+  const main = await listening("PORT", host, port, mainServer);
   started.defer(() => main.close(atOnce));
-  const edge = options.nodeEdge && (await startEdge(options.nodeEdge, health, config.HOST, shared));
+  const edge = options.nodeEdge && (await startEdge(options.nodeEdge, health, host, shared));
   started.defer(async () => edge?.close(atOnce));
-  const ops = await startHttpServer({
-    host: config.HOST,
-    port: config.OPS_PORT,
-    services: [],
-    log,
-    routes: [...probeRoutes(readiness), metricsRoute(options.metrics)],
-  });
+  const opsRoutes = [...probeRoutes(readiness), metricsRoute(options.metrics)];
+  const opsServer = startHttpServer({ host, port: opsPort, services: [], log, routes: opsRoutes });
+  const ops = await listening("OPS_PORT", host, opsPort, opsServer);
   // From here on everything runs: nothing is left to undo when this function returns.
   started.move();
 
@@ -143,7 +142,7 @@ function startEdge(config: NodeEdgeConfig, health: RpcService, host: string, sha
     toTransportError: toGrpcStatus,
   });
   const services = [...config.services, health];
-  return startNodeEdge({
+  const edge = startNodeEdge({
     host,
     port: config.port,
     certificates: config.certificates,
@@ -152,4 +151,5 @@ function startEdge(config: NodeEdgeConfig, health: RpcService, host: string, sha
     metrics: shared.metrics,
     ...(config.limits === undefined ? {} : { limits: config.limits }),
   });
+  return listening("NODE_EDGE_PORT", host, config.port, edge);
 }

@@ -33,7 +33,7 @@ async function start(signal: AbortSignal): Promise<RunningMain> {
   });
   const running = await serveService({
     name: "test-main",
-    config: { HOST: "127.0.0.1", PORT: 0, OPS_PORT: 0 },
+    config: { HOST: process.env.HOST || "127.0.0.1", PORT: 0, OPS_PORT: 0 },
     log: createLogger("test-main", "info"),
     metrics: createMetrics("test-main", { withProcess: true }),
     services: [service],
