@@ -40,6 +40,7 @@ await runCommand(async () => {
       await pool.end();
     }
   }
+  console.log("What the broker stored within the last two minutes it does not store again, even where it was purged.");
   return 0;
 });
 
