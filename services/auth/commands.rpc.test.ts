@@ -44,6 +44,19 @@ test("the first admin comes from the command, once, and has the role in its toke
   expect(again).toEqual({ userId: first.userId, username: "root admin", created: false });
 });
 
+test("a password that the command makes is as long as the policy wants it", async () => {
+  const made = await command("create-admin", ["--username", "careful"], { PASSWORD_MIN_LENGTH: "64" });
+  expect(made.password.length).toBeGreaterThanOrEqual(64);
+  await auth.auth.login({ username: "careful", password: made.password });
+});
+
+test("an admin who is there stays so whatever the policy wants of new passwords", async () => {
+  const admin = { ADMIN_PASSWORD: "a fairly long phrase of mine" };
+  const first = await command("create-admin", ["--username", "settled"], admin);
+  const again = await command("create-admin", ["--username", "settled"], { ...admin, PASSWORD_MIN_LENGTH: "40" });
+  expect(again).toEqual({ userId: first.userId, username: "settled", created: false });
+});
+
 test("a stranger who took the name first is not made an admin", async () => {
   await auth.auth.register({ username: "admin", password: "a long and unusual phrase" });
   await expect(command("create-admin", ["--username", "admin"])).rejects.toThrow("belongs to a user who is no admin");

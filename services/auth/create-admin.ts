@@ -6,7 +6,6 @@ import { systemClock } from "#platform/time/clock.ts";
 import { loadCommonPasswords } from "./accounts/common-passwords.ts";
 import { createAdmin } from "./accounts/create-admin.event.ts";
 import { createPasswordHasher } from "./accounts/password-hash.ts";
-import { passwordProblem } from "./accounts/password-policy.ts";
 import { emailProblem, usernameProblem } from "./accounts/username.ts";
 import { CommandError, print, runCommand } from "./cli.ts";
 import { argon2Parameters, minPasswordLength, passwordConfigShape } from "./config.ts";
@@ -30,22 +29,23 @@ const options = optionsSchema.parse(command.opts());
 await runCommand(async (pool) => {
   const config = loadConfig(passwordConfigShape);
   const given = options.password ?? (process.env.ADMIN_PASSWORD || undefined);
-  const password = given ?? randomBytes(18).toString("base64url");
+  const passwordPolicy = { minLength: minPasswordLength(config), common: loadCommonPasswords() };
+  // More characters than bytes.
+  const password = given ?? randomBytes(Math.max(18, passwordPolicy.minLength)).toString("base64url");
   const { username, email } = options;
-  const policy = { minLength: minPasswordLength(config), common: loadCommonPasswords() };
   const problems = {
     "--username": usernameProblem(username),
     "--email": email === undefined ? undefined : emailProblem(email),
-    password: passwordProblem(password, { username, email }, policy),
   };
   for (const [what, problem] of Object.entries(problems)) {
     if (problem !== undefined) throw new CommandError(`${what} ${problem}`);
   }
   const hasher = await createPasswordHasher(argon2Parameters(config));
-  const result = await createAdmin({ pool, clock: systemClock, hasher }, { username, password, email });
+  const result = await createAdmin({ pool, clock: systemClock, hasher, passwordPolicy }, { username, password, email });
   if (result.kind === "taken") {
     throw new CommandError("the name or the e-mail address belongs to a user who is no admin: choose another");
   }
+  if (result.kind === "refused") throw new CommandError(`password ${result.problem}`);
   const { userId, username: name } = result.user;
   const isNew = result.kind === "created";
   // Shown once, and only where nobody has it yet.

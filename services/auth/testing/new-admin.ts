@@ -1,5 +1,6 @@
 import type { Pool } from "#platform/postgres/pool.ts";
 import { systemClock } from "#platform/time/clock.ts";
+import { loadCommonPasswords } from "../accounts/common-passwords.ts";
 import { createAdmin } from "../accounts/create-admin.event.ts";
 import { createPasswordHasher } from "../accounts/password-hash.ts";
 import { bearer, type TestAuth } from "./start-test-auth.ts";
@@ -19,6 +20,7 @@ export async function signIn(auth: TestAuth, username: string): Promise<SignedIn
 /** Made as the command makes the first one. */
 export async function newAdmin(auth: TestAuth, pool: Pool, username: string): Promise<SignedIn> {
   const hasher = await createPasswordHasher({ memoryKib: 7_168, passes: 1, lanes: 1 });
-  await createAdmin({ pool, clock: systemClock, hasher }, { username, password: testPassword });
+  const passwordPolicy = { minLength: 12, common: loadCommonPasswords() };
+  await createAdmin({ pool, clock: systemClock, hasher, passwordPolicy }, { username, password: testPassword });
   return await signIn(auth, username);
 }

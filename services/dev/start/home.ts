@@ -40,7 +40,8 @@ export async function openSecrets(home: Home, names: { clients: string[]; nats: 
     Object.fromEntries(wanted.map((name) => [name, known?.[name] ?? secret()]));
   const secrets: Secrets = {
     keyEncryptionKey: kept?.keyEncryptionKey ?? randomBytes(32).toString("base64"),
-    adminPassword: kept?.adminPassword ?? secret(),
+    // As long as any PASSWORD_MIN_LENGTH.
+    adminPassword: kept?.adminPassword ?? randomBytes(48).toString("base64url"),
     serviceClients: fill(kept?.serviceClients, names.clients),
     databasePasswords: fill(kept?.databasePasswords, names.databases),
     natsPasswords: fill(kept?.natsPasswords, names.nats),
