@@ -2,7 +2,7 @@ import { z } from "zod";
 import { writeWhole } from "../sample-node/identity.ts";
 import type { Database, Surroundings } from "./infrastructure.ts";
 import { runCommand } from "./operator-command.ts";
-import type { ServiceName } from "./settings.ts";
+import { preferSet, type ServiceName } from "./settings.ts";
 
 // The first admin and the service clients, made with the commands that an operator would use. All of them may run
 // again: what is there already stays as it is.
@@ -52,10 +52,12 @@ async function command(
   args: readonly string[],
   secretEnvironment: Record<string, string>,
 ): Promise<string> {
-  return await runCommand(`services/${service}/${script}`, args, {
+  const wantedLocally = {
     KEY_ENCRYPTION_KEY: around.secrets.keyEncryptionKey,
     NODE_COMPILE_CACHE: around.home.path("compile-cache"),
-    ...process.env,
+  };
+  return await runCommand(`services/${service}/${script}`, args, {
+    ...preferSet(process.env, wantedLocally),
     ...database.environmentOf(service),
     ...secretEnvironment,
   });

@@ -1,6 +1,6 @@
 import type { Broker, Database, Surroundings } from "./infrastructure.ts";
 import { type ServiceProcess, startServiceProcess } from "./service-process.ts";
-import type { ServiceName } from "./settings.ts";
+import { preferSet, type ServiceName } from "./settings.ts";
 import { type Supervised, supervise } from "./supervise.ts";
 
 export type Services = Readonly<Record<ServiceName, Supervised<ServiceProcess>>>;
@@ -42,11 +42,13 @@ export async function startServices(
 function environmentOf(around: Surroundings, database: Database, broker: Broker, name: ServiceName): NodeJS.ProcessEnv {
   const { settings, secrets } = around;
   const host = process.env.HOST || "127.0.0.1";
-  return {
+  const wantedLocally = {
     NODE_ALLOW_PRIVATE_ADDRESSES: "true",
     NODE_COMPILE_CACHE: around.home.path("compile-cache"), // a restarted service is back sooner
     KEY_ENCRYPTION_KEY: secrets.keyEncryptionKey,
-    ...process.env, // what the user set wins over what a local network wants
+  };
+  return {
+    ...preferSet(process.env, wantedLocally),
     ...database.environmentOf(name),
     HOST: host,
     PORT: String(settings.ports[name].port),

@@ -1,7 +1,7 @@
 import { createServer } from "node:net";
 import { expect, it } from "vitest";
 import { freePort } from "./ports.ts";
-import { anyPort, readSettings } from "./settings.ts";
+import { anyPort, preferSet, readSettings } from "./settings.ts";
 
 it("never hands out a port twice, so that no two services of a start are told the same", async () => {
   const found = await Promise.all(Array.from({ length: 2_000 }, freePort));
@@ -18,6 +18,16 @@ it("passes over a port that somebody listens on", async () => {
   } finally {
     server.close();
   }
+});
+
+it("lets what is set go before its own, and nothing that is empty", () => {
+  const ours = { KEY_ENCRYPTION_KEY: "ours", NODE_COMPILE_CACHE: "ours" };
+  const env = { KEY_ENCRYPTION_KEY: "", NODE_COMPILE_CACHE: "theirs", LOG_LEVEL: "debug" };
+  expect(preferSet(env, ours)).toEqual({
+    KEY_ENCRYPTION_KEY: "ours",
+    NODE_COMPILE_CACHE: "theirs",
+    LOG_LEVEL: "debug",
+  });
 });
 
 it("names both variables that ask for one port", async () => {

@@ -19,6 +19,11 @@ export interface Settings {
 /** For several control planes on one machine. */
 export const anyPort = { AUTH_PORT: "0", USER_QUOTA_PORT: "0", NODE_REGISTRY_PORT: "0", NODE_EDGE_PORT: "0" };
 
+/** What the user set goes before ours. An empty variable counts as unset, as it does for the services. */
+export function preferSet(env: NodeJS.ProcessEnv, ours: NodeJS.ProcessEnv): NodeJS.ProcessEnv {
+  return { ...ours, ...Object.fromEntries(Object.entries(env).filter(([, value]) => value !== "")) };
+}
+
 /**
  * Ports are settled before anything starts: the services are told each other's addresses, and an occupied port is
  * reported by its variable's name instead of by a service that never gets ready.
