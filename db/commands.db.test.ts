@@ -46,6 +46,19 @@ test("an empty database is brought up to date step by step, and each command say
   expect((await run("status", [], env)).output).toMatch(/auth\n {2}0001_platform +20/);
 });
 
+test("a migration that was edited after it had been applied is not called up to date", async () => {
+  await using db = await createTestDatabase();
+  const env = { DATABASE_URL: db.url() };
+  const admin = await db.pool("auth", { url: db.url() });
+  await admin.query(sql.unsafe`update auth.schema_migrations set checksum = 'another' where version = 5`);
+  const { code, output } = await run("status", [], env);
+  expect(output).toMatch(/0005_throttles .* EDITED since/);
+  expect(output).toMatch(/1 edited: db:migrate refuses them/);
+  expect(output).not.toContain("up to date");
+  expect(code).toBe(1);
+  expect(await run("migrate", [], env)).toMatchObject({ code: 1 });
+});
+
 test("on a whole database all is well, sizes and plans are shown, and no password appears", async () => {
   await using db = await createTestDatabase();
   const env = { DATABASE_URL: db.url() };
