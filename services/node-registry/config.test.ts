@@ -19,3 +19,12 @@ test.each([
 ])("with %j a node that comes when it is told to is never silent for half a lease", (env, intervalMs) => {
   expect(loadNodeRegistryConfig({ ...required, ...env }).NODE_HEARTBEAT_INTERVAL).toBe(intervalMs);
 });
+
+test.each([
+  { REPUTATION_DISQUALIFY_BELOW: "0.9" },
+  { REPUTATION_FORMULA: "beta-1", REPUTATION_PROBATION_BELOW: "0.7" },
+])("with %j nodes would be shut out before they are on probation: it is refused", (env) => {
+  expect(() => loadNodeRegistryConfig({ ...required, ...env })).toThrow(
+    /REPUTATION_DISQUALIFY_BELOW \(0\.9\d?\) must not be above REPUTATION_PROBATION_BELOW \(0\.7\)/,
+  );
+});

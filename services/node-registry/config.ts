@@ -1,9 +1,9 @@
-import { loadConfig } from "#platform/config/load-config.ts";
+import { ConfigError, loadConfig } from "#platform/config/load-config.ts";
 import { serviceConfigShape } from "#platform/config/service-config.ts";
 import { duration, flag, integer, port, stringList } from "#platform/config/types.ts";
 import { proofConfigShape } from "./proofs/proof-config.ts";
 import { repairConfigShape } from "./repair/repair-config.ts";
-import { reputationConfigShape } from "./reputation/reputation-config.ts";
+import { reputationConfigShape, reputationRules } from "./reputation/reputation-config.ts";
 
 const shape = {
   ...serviceConfigShape("node-registry"),
@@ -33,6 +33,13 @@ const MAX_INTERVAL_PER_LEASE = 0.4;
 /** The only reader of the environment in this service. */
 export function loadNodeRegistryConfig(env = process.env) {
   const config = loadConfig(shape, env);
+  const { probationBelow, disqualifyBelow } = reputationRules(config).thresholds;
+  if (disqualifyBelow > probationBelow) {
+    throw new ConfigError([
+      `REPUTATION_DISQUALIFY_BELOW (${disqualifyBelow}) must not be above REPUTATION_PROBATION_BELOW (${probationBelow}); ` +
+        `where one is not set it is the one of ${config.REPUTATION_FORMULA}`,
+    ]);
+  }
   // A node that comes when it is told to must never be called silent, whichever of the two was set.
   const longestMs = Math.floor(config.NODE_LEASE_TTL * MAX_INTERVAL_PER_LEASE);
   return { ...config, NODE_HEARTBEAT_INTERVAL: Math.min(config.NODE_HEARTBEAT_INTERVAL, longestMs) };
