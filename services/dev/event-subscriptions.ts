@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { createLogger } from "#platform/log/logger.ts";
 import { connectNats, type Nats } from "#platform/nats/connect.ts";
-import { isStreamMissing, isStreamName, type StreamName } from "#platform/nats/streams.ts";
+import { isStreamMissing, type StreamName } from "#platform/nats/streams.ts";
 import {
   addSubscription,
   listServicePlaces,
@@ -12,6 +12,7 @@ import {
 } from "#platform/nats/subscriptions.ts";
 import { runCommand, UsageError } from "../../db/target.ts";
 import { operatorNatsUrl } from "./nats-target.ts";
+import { sinceFrom } from "./since-option.ts";
 
 // `npm run events:subscriptions`: places in a stream that the broker remembers for subscribers, who may only read, and for
 // our services.
@@ -70,8 +71,8 @@ async function add(nats: Nats, name: string, options: { stream: string; subject?
   const subscription = await addSubscription(nats, {
     name,
     stream: streamFrom(options.stream),
-    ...(options.subject === undefined ? {} : { filterSubject: `decentrastore.${options.subject}` }),
-    ...(options.since === undefined ? {} : { since: Temporal.Instant.from(options.since) }),
+    ...(options.subject === undefined ? {} : { filterSubject: filterFrom(options.subject) }),
+    ...(options.since === undefined ? {} : { since: sinceFrom(options.since) }),
   });
   console.log(lineOf(subscription));
 }
@@ -82,8 +83,16 @@ async function remove(nats: Nats, name: string, stream: string): Promise<void> {
 }
 
 function streamFrom(name: string): StreamName {
-  if (!isStreamName(name)) throw new UsageError(`--stream must be one of ${streamNames.join(", ")}, not "${name}"`);
-  return name;
+  const stream = streamNames.find((known) => known === name);
+  if (stream === undefined) throw new UsageError(`--stream must be one of ${streamNames.join(", ")}, not "${name}"`);
+  return stream;
+}
+
+function filterFrom(subject: string): string {
+  if (!/^(?:(?:[^\s.*>]+|\*)\.)*(?:[^\s.*>]+|[*>])$/.test(subject)) {
+    throw new UsageError(`--subject must be words between dots, each may be *, the last one >, not "${subject}"`);
+  }
+  return `decentrastore.${subject}`;
 }
 
 function lineOf(subscription: Subscription): string {

@@ -4,6 +4,7 @@ import { isStreamName, type StreamName } from "#platform/nats/streams.ts";
 import { replayEvents } from "#platform/outbox/replay.ts";
 import { openPool } from "#platform/postgres/pool.ts";
 import { databaseUrlOfCommand, runCommand, UsageError } from "../../db/target.ts";
+import { sinceFrom } from "./since-option.ts";
 
 // `npm run events:replay`: has the running services publish events again that their outboxes still hold (7 days).
 
@@ -24,7 +25,7 @@ const options = command.opts<{ stream?: string; since?: string }>();
 
 await runCommand(async () => {
   const stream = streamFrom(options.stream);
-  const since = sinceFrom(options.since);
+  const since = options.since === undefined ? undefined : sinceFrom(options.since);
   const log = createLogger("events-replay", "error");
   for (const schema of schemas.filter((one) => stream === undefined || schemaOf[stream] === one)) {
     const pool = await openPool({ url: databaseUrlOfCommand(), schema, log, poolSize: 1, maxOverflow: 1 });
@@ -50,12 +51,4 @@ function streamFrom(name: string | undefined): StreamName | undefined {
     throw new UsageError(`--stream must be one of ${Object.keys(schemaOf).join(", ")}, not "${name}"`);
   }
   return name;
-}
-
-function sinceFrom(text: string | undefined): Temporal.Instant | undefined {
-  try {
-    return text === undefined ? undefined : Temporal.Instant.from(text);
-  } catch {
-    throw new UsageError(`--since must be a time such as 2026-01-31T12:00:00Z, not "${text}"`);
-  }
 }

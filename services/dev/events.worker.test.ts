@@ -92,3 +92,15 @@ test("dead letters are listed with their cause and requeued", async () => {
   expect((await command()).stdout).toBe("no dead letters\n");
   expect(await streamContent(kit.operator, "USERS")).toHaveLength(2);
 });
+
+test.each([
+  [["--stream", "DEAD_LETTERS"], "--stream must be one of USERS, QUOTAS, NODES, CHUNKS"],
+  [["--stream", "USERS", "--subject", "user..registered"], "--subject must be words between dots"],
+  [["--stream", "USERS", "--subject", ">.registered"], "--subject must be words between dots"],
+  [["--stream", "USERS", "--since", "yesterday"], "--since must be a time such as"],
+])("events:subscriptions add %j is refused by the option's name", async (options, message) => {
+  await using kit = await createEventKit();
+  const env = { ...process.env, NATS_URL: kit.broker.url("operator") };
+  const adding = run(process.execPath, ["services/dev/event-subscriptions.ts", "add", "one", ...options], { env });
+  await expect(adding).rejects.toMatchObject({ code: 1, stderr: expect.stringContaining(message) });
+});
