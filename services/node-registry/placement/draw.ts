@@ -1,6 +1,7 @@
 import { z } from "zod";
-import type { Pools } from "./pools.ts";
+import { type Pools, spreadOf } from "./pools.ts";
 import type { Range, Roster } from "./roster.ts";
+import { keepsVariety } from "./variety.ts";
 import { drawOutside, type Sums, totalWeight } from "./weighted-draw.ts";
 
 /** The most that nodes on probation get together, however many they are; Storj gives new nodes 1 %. */
@@ -30,7 +31,7 @@ export interface Drawn {
  * How strictly diversity is asked for, strictest first. A replica falls to the next tier only where nobody is left in the
  * one before: hard rules go before weights.
  */
-const TIERS: readonly Tier[] = [
+export const TIERS: readonly Tier[] = [
   { networks: true, regions: true, relaxed: [] },
   { networks: true, regions: false, relaxed: ["different_regions"] },
   { networks: false, regions: true, relaxed: ["different_subnets"] },
@@ -59,7 +60,8 @@ export function drawNodes(pools: Pools, request: DrawRequest, random: () => numb
   // Once for each replica and not for each try: tries that the others fail would add to the share.
   let wantsProbation = random() < probationChance(pools);
   while (chosen.length < request.count) {
-    const found = drawOne(pools, { holders, out, wantsProbation }, random);
+    const missing = request.count - chosen.length;
+    const found = drawOne(pools, { holders, out, missing, wantsProbation }, random);
     if (found === undefined) return undefined;
     out.push(found.position);
     if (!request.accept(found.position)) {
@@ -80,27 +82,59 @@ interface Found {
   readonly relaxed: readonly SoftRule[];
 }
 
+interface Standing {
+  readonly holders: readonly number[];
+  readonly out: readonly number[];
+  readonly missing: number;
+}
+
 function drawOne(
   pools: Pools,
-  {
-    holders,
-    out,
-    wantsProbation,
-  }: { readonly holders: readonly number[]; readonly out: readonly number[]; readonly wantsProbation: boolean },
+  { wantsProbation, ...standing }: Standing & { readonly wantsProbation: boolean },
   random: () => number,
 ): Found | undefined {
   const [preferred, other] = wantsProbation
     ? [pools.probation, pools.established]
     : [pools.established, pools.probation];
   for (const tier of TIERS) {
-    const excluded = rangesOf(pools.roster, tier, holders, out);
-    const first = drawOutside(preferred, excluded, random);
-    if (first !== undefined) return { position: first, relaxed: tier.relaxed };
-    const second = drawOutside(other, excluded, random);
-    if (second === undefined) continue;
-    return { position: second, relaxed: wantsProbation ? tier.relaxed : [...tier.relaxed, "probation_share"] };
+    const excluded = rangesOf(pools.roster, tier, standing);
+    while (true) {
+      const first = drawOutside(preferred, excluded, random);
+      const position = first ?? drawOutside(other, excluded, random);
+      if (position === undefined) break;
+      if (tier.relaxed.length === 0 && !leavesVariety(pools, standing, position)) {
+        excluded.push(subnetInRegion(pools.roster, position));
+        continue;
+      }
+      const isBeyondShare = first === undefined && !wantsProbation;
+      return { position, relaxed: isBeyondShare ? [...tier.relaxed, "probation_share"] : tier.relaxed };
+    }
   }
   return undefined;
+}
+
+/** Whether the rest can be as different as before. Where there is plenty, which is nearly always, a sum tells. */
+function leavesVariety(pools: Pools, { holders, out, missing }: Standing, position: number): boolean {
+  // A replica takes away a subnet and a region, a node that is left out at most one pair of them.
+  const takenAway = 2 * (holders.length + 1) + (out.length - holders.length);
+  if (pools.variety.established - takenAway >= missing - 1) return true;
+  const { roster, established, probation, variety } = pools;
+  const spreads = {
+    established: spreadOf(roster, [established], out),
+    all: spreadOf(roster, [established, probation], out),
+  };
+  const held = {
+    regions: new Set(holders.map((at) => roster.regions[at] ?? -1)),
+    networks: new Set(holders.map((at) => roster.networks[at] ?? -1)),
+  };
+  const next = { region: roster.regions[position] ?? -1, network: roster.networks[position] ?? -1 };
+  return keepsVariety(spreads, held, next, Math.min(missing, variety.all));
+}
+
+function subnetInRegion({ networks, networkRanges }: Roster, position: number): Range {
+  const ranges = networkRanges[networks[position] ?? -1] ?? [];
+  const alone = { start: position, end: position + 1 };
+  return ranges.find(({ start, end }) => position >= start && position < end) ?? alone;
 }
 
 /** Never more than their weight says, never more than the share that is set aside. */
@@ -110,7 +144,7 @@ export function probationChance(pools: { readonly established: Sums; readonly pr
   return all === 0 ? 0 : Math.min(PROBATION_SHARE, probation / all);
 }
 
-function rangesOf(roster: Roster, tier: Tier, holders: readonly number[], out: readonly number[]): Range[] {
+function rangesOf(roster: Roster, tier: Tier, { holders, out }: Standing): Range[] {
   const excluded: Range[] = out.map((position) => ({ start: position, end: position + 1 }));
   for (const position of holders) {
     const region = tier.regions ? roster.regionRanges[roster.regions[position] ?? -1] : undefined;

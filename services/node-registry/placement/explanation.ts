@@ -1,9 +1,10 @@
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
-import { PROBATION_SHARE } from "./draw.ts";
-import { rulesToRelax } from "./relaxed-rules.ts";
+import { PROBATION_SHARE, TIERS } from "./draw.ts";
+import { heldBy, rulesToRelax, spreadOver } from "./relaxed-rules.ts";
 import { toProtoHardRules, toProtoRules } from "./rules.ts";
 import { brokenHardRules, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
+import { keepsVariety, mostDifferent } from "./variety.ts";
 
 /** A chunk that could be placed now. */
 export interface PlacementQuestion {
@@ -49,14 +50,20 @@ export function explainCandidates(
   const soft = candidates.map((node) => sharedRulesOf(node, holders));
   const isEligible = (index: number) =>
     hard[index]?.length === 0 && (soft[index] ?? []).every((rule) => relaxed.includes(rule));
-  const eligible = candidates.filter((_, index) => isEligible(index));
-  const neighboursOf = countNeighbours(able);
-  const weights = new Map<bigint, number>();
-  for (const node of eligible) {
-    const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
-    weights.set(node.rowId, scoreOf(scorePartsOf(node, roomBytes, diversityOf(neighboursOf(node)))));
-  }
-  const shareOf = drawShares(eligible, weights);
+  const eligible = candidates.flatMap((node, index) =>
+    isEligible(index) ? [{ node, shared: soft[index] ?? [] }] : [],
+  );
+  // Whoever could take a chunk of the size, as in the pools of the draw: also nodes that may not have this chunk.
+  const fitting = candidates.filter(
+    (node) => brokenHardRules(node, roomOf(node, assignedBytesOf(node.rowId)), question.sizeBytes).length === 0,
+  );
+  const neighboursOf = countNeighbours(fitting);
+  const weightOf = (node: PlacementCandidate) =>
+    scoreOf(scorePartsOf(node, roomOf(node, assignedBytesOf(node.rowId)), diversityOf(neighboursOf(node))));
+  const shares = drawShares(drawnNext(eligible, { able, holders, missing }), {
+    probation: probationChance(fitting, weightOf),
+    weightOf,
+  });
   const explained = candidates.map((node, index): Explained => {
     const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
     return {
@@ -65,8 +72,8 @@ export function explainCandidates(
       brokenRules: [...(hard[index] ?? []), ...(soft[index] ?? [])].sort((a, b) => a - b),
       roomBytes,
       parts: scorePartsOf(node, roomBytes, diversityOf(neighboursOf(node))),
-      weight: weights.get(node.rowId) ?? 0,
-      drawShare: shareOf(node),
+      weight: isEligible(index) ? weightOf(node) : 0,
+      drawShare: shares.get(node.rowId) ?? 0,
     };
   });
   return {
@@ -102,19 +109,63 @@ function sharedRulesOf(node: PlacementCandidate, holders: readonly PlacementCand
   return rules;
 }
 
-/** The probability of being drawn first: nodes on probation share what is set aside for them, and no more. */
-function drawShares(eligible: readonly PlacementCandidate[], weights: ReadonlyMap<bigint, number>) {
-  const sums = { probation: 0, established: 0 };
-  for (const node of eligible) {
-    sums[node.isOnProbation ? "probation" : "established"] += weights.get(node.rowId) ?? 0;
-  }
-  const all = sums.probation + sums.established;
-  const isWithoutEstablished = sums.established === 0;
-  const probation = all === 0 ? 0 : isWithoutEstablished ? 1 : Math.min(PROBATION_SHARE, sums.probation / all);
-  return (node: PlacementCandidate): number => {
-    const weight = weights.get(node.rowId);
-    if (weight === undefined) return 0;
-    const [share, sum] = node.isOnProbation ? [probation, sums.probation] : [1 - probation, sums.established];
-    return sum === 0 ? 0 : (share * weight) / sum;
+/**
+ * Whom the draw asks for the next replica: of the strictest tier that has somebody, those who leave enough different ones
+ * for the other replicas.
+ */
+function drawnNext(
+  eligible: readonly { readonly node: PlacementCandidate; readonly shared: readonly PlacementRule[] }[],
+  chunk: {
+    readonly able: readonly PlacementCandidate[];
+    readonly holders: readonly PlacementCandidate[];
+    readonly missing: number;
+  },
+): readonly PlacementCandidate[] {
+  const held = heldBy(chunk.holders);
+  const established = spreadOver(chunk.able.filter((node) => !node.isOnProbation));
+  const spreads = { established, all: spreadOver(chunk.able) };
+  const possible = mostDifferent(spreads.all, held, chunk.missing);
+  const known = new Map<string, boolean>();
+  const leavesVariety = ({ region, peerNetwork: network }: PlacementCandidate): boolean => {
+    const key = JSON.stringify([region, network]);
+    const leaves = known.get(key) ?? keepsVariety(spreads, held, { region, network }, possible);
+    known.set(key, leaves);
+    return leaves;
   };
+  for (const tier of TIERS) {
+    const rules = toProtoRules(new Set(tier.relaxed));
+    const asked = eligible.filter(({ shared }) => shared.every((rule) => rules.includes(rule))).map(({ node }) => node);
+    const drawn = tier.relaxed.length > 0 ? asked : asked.filter(leavesVariety);
+    if (drawn.length > 0) return drawn;
+  }
+  return [];
+}
+
+/** By row id, the probability of being drawn: nodes on probation share what is set aside for them, and no more. */
+function drawShares(
+  drawn: readonly PlacementCandidate[],
+  { probation, weightOf }: { readonly probation: number; readonly weightOf: (node: PlacementCandidate) => number },
+): Map<bigint, number> {
+  const [young, established] = [
+    drawn.filter((node) => node.isOnProbation),
+    drawn.filter((node) => !node.isOnProbation),
+  ];
+  const shares = new Map<bigint, number>();
+  const share = (nodes: readonly PlacementCandidate[], chance: number) => {
+    const sum = sumOf(nodes, weightOf);
+    for (const node of nodes) shares.set(node.rowId, sum === 0 ? 0 : (chance * weightOf(node)) / sum);
+  };
+  share(young, established.length === 0 ? 1 : probation);
+  share(established, young.length === 0 ? 1 : 1 - probation);
+  return shares;
+}
+
+function probationChance(nodes: readonly PlacementCandidate[], weightOf: (node: PlacementCandidate) => number): number {
+  const all = sumOf(nodes, weightOf);
+  const probation = nodes.filter((node) => node.isOnProbation);
+  return all === 0 ? 0 : Math.min(PROBATION_SHARE, sumOf(probation, weightOf) / all);
+}
+
+function sumOf(nodes: readonly PlacementCandidate[], weightOf: (node: PlacementCandidate) => number): number {
+  return nodes.reduce((sum, node) => sum + weightOf(node), 0);
 }

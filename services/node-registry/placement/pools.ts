@@ -1,5 +1,6 @@
 import type { Roster } from "./roster.ts";
 import { diversityOf, keepsHardRules, roomOf, SCORE_SHARES, scoreOf, scorePartsOf } from "./scoring.ts";
+import { mostDifferent, type Spread } from "./variety.ts";
 import type { Sums } from "./weighted-draw.ts";
 
 /** Nodes to draw from, apart for those on probation, so that these get a share and not their weight. */
@@ -7,7 +8,13 @@ export interface Pools {
   readonly roster: Roster;
   readonly established: Sums;
   readonly probation: Sums;
+  /** How many of the established nodes, and of all, can share neither subnet nor region: counted up to MOST_VARIETY. */
+  readonly variety: { readonly established: number; readonly all: number };
 }
+
+// More than the replicas of one chunk, and than the subnets and regions that their nodes take away from each other.
+const MOST_VARIETY = 64;
+const NOTHING_HELD = { regions: new Set<number>(), networks: new Set<number>() };
 
 // A node with the worst of everything can still be drawn where nobody else is left.
 const LEAST_WEIGHT = 1e-6;
@@ -54,7 +61,31 @@ export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, nu
     append(established, at, onProbation[at] === 0 ? weight : 0);
     append(probation, at, onProbation[at] === 0 ? 0 : weight);
   }
-  return { roster, established, probation };
+  const varietyOf = (weights: readonly Sums[]) =>
+    mostDifferent(spreadOf(roster, weights, []), NOTHING_HELD, MOST_VARIETY);
+  const variety = { established: varietyOf([established]), all: varietyOf([established, probation]) };
+  return { roster, established, probation, variety };
+}
+
+/** The subnets of those who have a weight and are not left out, by their numbers in the roster. */
+export function spreadOf(roster: Roster, weights: readonly Sums[], out: readonly number[]): Spread<number> {
+  const hasSomebody = (start: number, end: number) =>
+    weights.some(({ counts }) => {
+      const left = out.filter((at) => at >= start && at < end && counts[at + 1] !== counts[at]);
+      return (counts[end] ?? 0) - (counts[start] ?? 0) > new Set(left).size;
+    });
+  function* networks(region: number): Generator<number> {
+    for (const { start, end } of roster.subnetsOf[region] ?? []) {
+      if (hasSomebody(start, end)) yield roster.networks[start] ?? 0;
+    }
+  }
+  return {
+    *[Symbol.iterator]() {
+      for (let region = 0; region < roster.subnetsOf.length; region += 1) {
+        yield [region, { [Symbol.iterator]: () => networks(region) }] as const;
+      }
+    },
+  };
 }
 
 function emptySums(length: number): Sums {

@@ -1,5 +1,6 @@
 import type { PlacementCandidate } from "../directory/network-view.ts";
 import type { SoftRule } from "./draw.ts";
+import { type Held, mostDifferent, type Spread } from "./variety.ts";
 
 /**
  * The rules that must give way for so many more replicas on nodes that fulfil the hard rules: in the order in which the
@@ -23,16 +24,10 @@ function varietyToRelax(
   holders: readonly PlacementCandidate[],
   missing: number,
 ): Set<SoftRule> {
-  const heldNetworks = new Set(holders.map((node) => node.peerNetwork));
-  const heldRegions = new Set(holders.map((node) => node.region));
-  const inFreshNetwork = able.filter((node) => !heldNetworks.has(node.peerNetwork));
-  const inFreshRegion = able.filter((node) => !heldRegions.has(node.region));
-  const networks = new Set(inFreshNetwork.map((node) => node.peerNetwork)).size;
-  const regions = new Set(inFreshRegion.map((node) => node.region)).size;
-  const different = mostDifferent(
-    inFreshNetwork.filter((node) => !heldRegions.has(node.region)),
-    missing,
-  );
+  const held = heldBy(holders);
+  const networks = new Set(able.map((node) => node.peerNetwork)).difference(held.networks).size;
+  const regions = new Set(able.map((node) => node.region)).difference(held.regions).size;
+  const different = mostDifferent(spreadOver(able), held, missing);
   const relaxed = new Set<SoftRule>();
   if (different >= missing) return relaxed;
   if (networks < missing) relaxed.add("different_subnets");
@@ -40,29 +35,19 @@ function varietyToRelax(
   return relaxed;
 }
 
-/** How many of the nodes, up to `enough`, share neither subnet nor region: a matching of subnets with regions. */
-function mostDifferent(nodes: readonly PlacementCandidate[], enough: number): number {
-  const regionsOf = new Map(
-    [...Map.groupBy(nodes, (node) => node.peerNetwork)].map(([network, inNetwork]) => [
-      network,
-      new Set(inNetwork.map((node) => node.region)),
+/** The subnets of each region in which the nodes stand. */
+export function spreadOver(nodes: readonly PlacementCandidate[]): Spread<string> {
+  return new Map(
+    [...Map.groupBy(nodes, (node) => node.region)].map(([region, inRegion]) => [
+      region,
+      new Set(inRegion.map((node) => node.peerNetwork)),
     ]),
   );
-  const networkIn = new Map<string, string>();
-  const match = (network: string, tried: Set<string>): boolean => {
-    for (const region of regionsOf.get(network) ?? []) {
-      if (tried.has(region)) continue;
-      tried.add(region);
-      const other = networkIn.get(region);
-      if (other !== undefined && !match(other, tried)) continue;
-      networkIn.set(region, network);
-      return true;
-    }
-    return false;
+}
+
+export function heldBy(holders: readonly PlacementCandidate[]): Held<string> {
+  return {
+    regions: new Set(holders.map((node) => node.region)),
+    networks: new Set(holders.map((node) => node.peerNetwork)),
   };
-  for (const network of regionsOf.keys()) {
-    if (networkIn.size >= enough) break;
-    match(network, new Set());
-  }
-  return networkIn.size;
 }

@@ -25,6 +25,8 @@ export interface Roster {
   readonly networkNames: readonly string[];
   readonly regionRanges: readonly Range[];
   readonly networkRanges: readonly (readonly Range[])[];
+  /** Each region's subnets, one after the other. */
+  readonly subnetsOf: readonly (readonly Range[])[];
 }
 
 export function buildRoster(candidates: readonly PlacementCandidate[]): Roster {
@@ -39,11 +41,13 @@ export function buildRoster(candidates: readonly PlacementCandidate[]): Roster {
   const regions = Int32Array.from(keyed, ({ region }) => region);
   const networks = Int32Array.from(keyed, ({ network }) => network);
   const networkRanges: Range[][] = Array.from({ length: networkIds.size }, () => []);
+  const subnetsOf: Range[][] = Array.from({ length: regionIds.size }, () => []);
   for (const range of runs(
     keyed.length,
     (at) => regions[at] === regions[at - 1] && networks[at] === networks[at - 1],
   )) {
     networkRanges[networks[range.start] ?? 0]?.push(range);
+    subnetsOf[regions[range.start] ?? 0]?.push(range);
   }
   return {
     nodes: keyed.map(({ node }) => node),
@@ -57,6 +61,7 @@ export function buildRoster(candidates: readonly PlacementCandidate[]): Roster {
     // Region numbers rise along the order, so the runs are in their order too.
     regionRanges: [...runs(keyed.length, (at) => regions[at] === regions[at - 1])],
     networkRanges,
+    subnetsOf,
   };
 }
 
