@@ -82,7 +82,9 @@ export type PlacementCandidate = Message<"decentrastore.node_registry.v1.Placeme
   weight: number;
 
   /**
-   * Its weight's share of the weights of all eligible nodes: the probability of being drawn first.
+   * The probability of being drawn for the next replica: its weight's share of the weights of all nodes that can be. 0
+   * where another eligible node shares less with the other replicas, or where it would leave too few different subnets
+   * and regions for those that are missing.
    *
    * @generated from field: double draw_share = 10;
    */
