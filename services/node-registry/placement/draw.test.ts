@@ -214,16 +214,27 @@ test("hard rules hold for every network, and diversity gives way only where it m
       if (drawn?.relaxed.size === 0) {
         expect(new Set(chosen.map((node) => node.region)).size).toBe(count);
       }
-      // The last replica is always drawn from the strictest tier that has somebody left.
+      // The last replica always differs from the others where an established node does that is left.
       const last = chosen.at(-1);
       const others = all.slice(0, -1);
       const left = free.filter(({ rowId }) => !others.some((node) => node.rowId === rowId));
       const isNew = (node: PlacementCandidate) =>
         others.every((other) => other.peerNetwork !== node.peerNetwork && other.region !== node.region);
-      if (left.some(isNew)) expect(left.filter(isNew).some(({ rowId }) => rowId === last?.rowId)).toBe(true);
+      if (left.some((node) => isNew(node) && !node.isOnProbation)) expect(left.filter(isNew)).toContain(last);
     }),
     { numRuns: 500 },
   );
+});
+
+test("a new node gets no more than the share of its like for a region that nobody else declares", () => {
+  const nodes = Array.from({ length: 10 }, (_, index) => candidate(index, { region: "" }));
+  const young = candidate(10, { region: "mine alone", isOnProbation: true });
+  const pools = poolsOf([...nodes, young]);
+  const random = randomFrom(17);
+  const draws = Array.from({ length: 5_000 }, () => draw(pools, { count: 3 }, random));
+  const hits = draws.filter((drawn) => drawn?.chosen.includes(young)).length;
+  expect(hits / (3 * draws.length)).toBeLessThan(1.1 * PROBATION_SHARE);
+  expect(draws.filter((drawn) => drawn?.relaxed.has("different_regions") !== true)).toEqual([]);
 });
 
 test("nodes that are full or gone by now are passed over", () => {

@@ -27,21 +27,44 @@ export interface Drawn {
   readonly relaxed: ReadonlySet<SoftRule>;
 }
 
-/**
- * How strictly diversity is asked for, strictest first. A replica falls to the next tier only where nobody is left in the
- * one before: hard rules go before weights.
- */
-export const TIERS: readonly Tier[] = [
-  { networks: true, regions: true, relaxed: [] },
-  { networks: true, regions: false, relaxed: ["different_regions"] },
-  { networks: false, regions: true, relaxed: ["different_subnets"] },
-  { networks: false, regions: false, relaxed: ["different_subnets", "different_regions"] },
-];
+export type Pool = "established" | "probation";
 
-interface Tier {
+/** Whom the draw asks for a replica, and what they may not share with the others. */
+export interface Step {
+  readonly pool: Pool;
   readonly networks: boolean;
   readonly regions: boolean;
   readonly relaxed: readonly SoftRule[];
+}
+
+/**
+ * The steps of a replica that falls to each pool: one follows only where nobody is left in the one before, since hard rules
+ * go before weights. Regions give way first: a node declares its own, and a new one would get a replica of every chunk for a
+ * name that nobody else has. Then the share of nodes on probation, and last the subnets, which nobody can make up.
+ */
+export const STEPS: Record<Pool, readonly Step[]> = {
+  established: inTurn([true, false], (networks) =>
+    inTurn<Pool>(["established", "probation"], (pool) =>
+      inTurn([true, false], (regions) => [step(pool, networks, regions, pool === "probation")]),
+    ),
+  ),
+  probation: inTurn([true, false], (networks) =>
+    inTurn([true, false], (regions) =>
+      inTurn<Pool>(["probation", "established"], (pool) => [step(pool, networks, regions, false)]),
+    ),
+  ),
+};
+
+function inTurn<T>(choices: readonly T[], stepsOf: (choice: T) => readonly Step[]): Step[] {
+  return choices.flatMap(stepsOf);
+}
+
+function step(pool: Pool, networks: boolean, regions: boolean, isBeyondShare: boolean): Step {
+  const relaxed: SoftRule[] = [];
+  if (!networks) relaxed.push("different_subnets");
+  if (!regions) relaxed.push("different_regions");
+  if (isBeyondShare) relaxed.push("probation_share");
+  return { pool, networks, regions, relaxed };
 }
 
 // So many drawn nodes may turn out to be full or gone before the pools count as out of date.
@@ -58,10 +81,10 @@ export function drawNodes(pools: Pools, request: DrawRequest, random: () => numb
   const out = [...request.barred, ...request.holders];
   let rejections = 0;
   // Once for each replica and not for each try: tries that the others fail would add to the share.
-  let wantsProbation = random() < probationChance(pools);
+  let fallsTo = poolFor(pools, random);
   while (chosen.length < request.count) {
     const missing = request.count - chosen.length;
-    const found = drawOne(pools, { holders, out, missing, wantsProbation }, random);
+    const found = drawOne(pools, fallsTo, { holders, out, missing }, random);
     if (found === undefined) return undefined;
     out.push(found.position);
     if (!request.accept(found.position)) {
@@ -72,7 +95,7 @@ export function drawNodes(pools: Pools, request: DrawRequest, random: () => numb
     chosen.push(found.position);
     holders.push(found.position);
     for (const rule of found.relaxed) relaxed.add(rule);
-    wantsProbation = random() < probationChance(pools);
+    fallsTo = poolFor(pools, random);
   }
   return { chosen, relaxed };
 }
@@ -88,53 +111,44 @@ interface Standing {
   readonly missing: number;
 }
 
-function drawOne(
-  pools: Pools,
-  { wantsProbation, ...standing }: Standing & { readonly wantsProbation: boolean },
-  random: () => number,
-): Found | undefined {
-  const [preferred, other] = wantsProbation
-    ? [pools.probation, pools.established]
-    : [pools.established, pools.probation];
-  for (const tier of TIERS) {
-    const excluded = rangesOf(pools.roster, tier, standing);
+function drawOne(pools: Pools, fallsTo: Pool, standing: Standing, random: () => number): Found | undefined {
+  for (const step of STEPS[fallsTo]) {
+    const excluded = rangesOf(pools.roster, step, standing);
+    // Who has to leave others different ones: the rest will be asked of them.
+    const others = fallsTo === "probation" ? "established" : step.pool;
     while (true) {
-      const first = drawOutside(preferred, excluded, random);
-      const position = first ?? drawOutside(other, excluded, random);
+      const position = drawOutside(pools[step.pool], excluded, random);
       if (position === undefined) break;
-      if (tier.relaxed.length === 0 && !leavesVariety(pools, standing, position)) {
-        excluded.push(subnetInRegion(pools.roster, position));
-        continue;
-      }
-      const isBeyondShare = first === undefined && !wantsProbation;
-      return { position, relaxed: isBeyondShare ? [...tier.relaxed, "probation_share"] : tier.relaxed };
+      const isDifferent = step.networks && step.regions;
+      if (!isDifferent || leavesVariety(pools, others, standing, position)) return { position, relaxed: step.relaxed };
+      excluded.push(subnetInRegion(pools.roster, position));
     }
   }
   return undefined;
 }
 
 /** Whether the rest can be as different as before. Where there is plenty, which is nearly always, a sum tells. */
-function leavesVariety(pools: Pools, { holders, out, missing }: Standing, position: number): boolean {
+function leavesVariety(pools: Pools, others: Pool, { holders, out, missing }: Standing, position: number): boolean {
   // A replica takes away a subnet and a region, a node that is left out at most one pair of them.
   const takenAway = 2 * (holders.length + 1) + (out.length - holders.length);
-  if (pools.variety.established - takenAway >= missing - 1) return true;
-  const { roster, established, probation, variety } = pools;
-  const spreads = {
-    established: spreadOf(roster, [established], out),
-    all: spreadOf(roster, [established, probation], out),
-  };
+  if (pools.variety[others] - takenAway >= missing - 1) return true;
+  const { roster } = pools;
   const held = {
     regions: new Set(holders.map((at) => roster.regions[at] ?? -1)),
     networks: new Set(holders.map((at) => roster.networks[at] ?? -1)),
   };
   const next = { region: roster.regions[position] ?? -1, network: roster.networks[position] ?? -1 };
-  return keepsVariety(spreads, held, next, Math.min(missing, variety.all));
+  return keepsVariety(spreadOf(roster, pools[others], out), held, next, Math.min(missing, pools.variety[others]));
 }
 
 function subnetInRegion({ networks, networkRanges }: Roster, position: number): Range {
   const ranges = networkRanges[networks[position] ?? -1] ?? [];
   const alone = { start: position, end: position + 1 };
   return ranges.find(({ start, end }) => position >= start && position < end) ?? alone;
+}
+
+function poolFor(pools: Pools, random: () => number): Pool {
+  return random() < probationChance(pools) ? "probation" : "established";
 }
 
 /** Never more than their weight says, never more than the share that is set aside. */
@@ -144,12 +158,12 @@ export function probationChance(pools: { readonly established: Sums; readonly pr
   return all === 0 ? 0 : Math.min(PROBATION_SHARE, probation / all);
 }
 
-function rangesOf(roster: Roster, tier: Tier, { holders, out }: Standing): Range[] {
+function rangesOf(roster: Roster, step: Step, { holders, out }: Standing): Range[] {
   const excluded: Range[] = out.map((position) => ({ start: position, end: position + 1 }));
   for (const position of holders) {
-    const region = tier.regions ? roster.regionRanges[roster.regions[position] ?? -1] : undefined;
+    const region = step.regions ? roster.regionRanges[roster.regions[position] ?? -1] : undefined;
     if (region !== undefined) excluded.push(region);
-    if (tier.networks) excluded.push(...(roster.networkRanges[roster.networks[position] ?? -1] ?? []));
+    if (step.networks) excluded.push(...(roster.networkRanges[roster.networks[position] ?? -1] ?? []));
   }
   return excluded;
 }

@@ -1,6 +1,6 @@
 import { PlacementRule } from "#gen/decentrastore/node_registry/v1/placement_pb.ts";
 import type { PlacementCandidate } from "../directory/network-view.ts";
-import { PROBATION_SHARE, TIERS } from "./draw.ts";
+import { type Pool, PROBATION_SHARE, STEPS, type Step } from "./draw.ts";
 import { heldBy, rulesToRelax, spreadOver } from "./relaxed-rules.ts";
 import { toProtoHardRules, toProtoRules } from "./rules.ts";
 import { brokenHardRules, diversityOf, roomOf, type ScoreParts, scoreOf, scorePartsOf } from "./scoring.ts";
@@ -60,10 +60,7 @@ export function explainCandidates(
   const neighboursOf = countNeighbours(fitting);
   const weightOf = (node: PlacementCandidate) =>
     scoreOf(scorePartsOf(node, roomOf(node, assignedBytesOf(node.rowId)), diversityOf(neighboursOf(node))));
-  const shares = drawShares(drawnNext(eligible, { able, holders, missing }), {
-    probation: probationChance(fitting, weightOf),
-    weightOf,
-  });
+  const shares = drawShares(eligible, { able, holders, missing }, weightOf, probationChance(fitting, weightOf));
   const explained = candidates.map((node, index): Explained => {
     const roomBytes = roomOf(node, assignedBytesOf(node.rowId));
     return {
@@ -109,55 +106,65 @@ function sharedRulesOf(node: PlacementCandidate, holders: readonly PlacementCand
   return rules;
 }
 
-/**
- * Whom the draw asks for the next replica: of the strictest tier that has somebody, those who leave enough different ones
- * for the other replicas.
- */
+interface Eligible {
+  readonly node: PlacementCandidate;
+  readonly shared: readonly PlacementRule[];
+}
+
+interface Standing {
+  readonly able: readonly PlacementCandidate[];
+  readonly holders: readonly PlacementCandidate[];
+  readonly missing: number;
+}
+
+/** By row id, the probability of being drawn for the next replica, which falls to nodes on probation by this chance. */
+function drawShares(
+  eligible: readonly Eligible[],
+  standing: Standing,
+  weightOf: (node: PlacementCandidate) => number,
+  probation: number,
+): Map<bigint, number> {
+  const shares = new Map<bigint, number>();
+  for (const [fallsTo, chance] of [["established", 1 - probation] as const, ["probation", probation] as const]) {
+    const drawn = drawnNext(eligible, standing, fallsTo);
+    const sum = sumOf(drawn, weightOf);
+    for (const node of sum === 0 ? [] : drawn) {
+      shares.set(node.rowId, (shares.get(node.rowId) ?? 0) + (chance * weightOf(node)) / sum);
+    }
+  }
+  return shares;
+}
+
+/** Whom the draw asks: of its first step that has somebody, those who leave enough different ones for other replicas. */
 function drawnNext(
-  eligible: readonly { readonly node: PlacementCandidate; readonly shared: readonly PlacementRule[] }[],
-  chunk: {
-    readonly able: readonly PlacementCandidate[];
-    readonly holders: readonly PlacementCandidate[];
-    readonly missing: number;
-  },
+  eligible: readonly Eligible[],
+  { able, holders, missing }: Standing,
+  fallsTo: Pool,
 ): readonly PlacementCandidate[] {
-  const held = heldBy(chunk.holders);
-  const established = spreadOver(chunk.able.filter((node) => !node.isOnProbation));
-  const spreads = { established, all: spreadOver(chunk.able) };
-  const possible = mostDifferent(spreads.all, held, chunk.missing);
-  const known = new Map<string, boolean>();
-  const leavesVariety = ({ region, peerNetwork: network }: PlacementCandidate): boolean => {
-    const key = JSON.stringify([region, network]);
-    const leaves = known.get(key) ?? keepsVariety(spreads, held, { region, network }, possible);
-    known.set(key, leaves);
-    return leaves;
+  const held = heldBy(holders);
+  const isIn = (node: PlacementCandidate, pool: Pool) => node.isOnProbation === (pool === "probation");
+  const drawnIn = (step: Step): readonly PlacementCandidate[] => {
+    const rules = toProtoRules(new Set(step.relaxed));
+    const asked = eligible
+      .filter(({ node, shared }) => isIn(node, step.pool) && shared.every((rule) => rules.includes(rule)))
+      .map(({ node }) => node);
+    if (asked.length === 0 || !step.networks || !step.regions) return asked;
+    const others = fallsTo === "probation" ? "established" : step.pool;
+    const spread = spreadOver(able.filter((node) => isIn(node, others)));
+    const possible = mostDifferent(spread, held, missing);
+    const known = new Map<string, boolean>();
+    return asked.filter(({ region, peerNetwork: network }) => {
+      const key = JSON.stringify([region, network]);
+      const leaves = known.get(key) ?? keepsVariety(spread, held, { region, network }, possible);
+      known.set(key, leaves);
+      return leaves;
+    });
   };
-  for (const tier of TIERS) {
-    const rules = toProtoRules(new Set(tier.relaxed));
-    const asked = eligible.filter(({ shared }) => shared.every((rule) => rules.includes(rule))).map(({ node }) => node);
-    const drawn = tier.relaxed.length > 0 ? asked : asked.filter(leavesVariety);
+  for (const step of STEPS[fallsTo]) {
+    const drawn = drawnIn(step);
     if (drawn.length > 0) return drawn;
   }
   return [];
-}
-
-/** By row id, the probability of being drawn: nodes on probation share what is set aside for them, and no more. */
-function drawShares(
-  drawn: readonly PlacementCandidate[],
-  { probation, weightOf }: { readonly probation: number; readonly weightOf: (node: PlacementCandidate) => number },
-): Map<bigint, number> {
-  const [young, established] = [
-    drawn.filter((node) => node.isOnProbation),
-    drawn.filter((node) => !node.isOnProbation),
-  ];
-  const shares = new Map<bigint, number>();
-  const share = (nodes: readonly PlacementCandidate[], chance: number) => {
-    const sum = sumOf(nodes, weightOf);
-    for (const node of nodes) shares.set(node.rowId, sum === 0 ? 0 : (chance * weightOf(node)) / sum);
-  };
-  share(young, established.length === 0 ? 1 : probation);
-  share(established, young.length === 0 ? 1 : 1 - probation);
-  return shares;
 }
 
 function probationChance(nodes: readonly PlacementCandidate[], weightOf: (node: PlacementCandidate) => number): number {

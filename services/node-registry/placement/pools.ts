@@ -8,8 +8,8 @@ export interface Pools {
   readonly roster: Roster;
   readonly established: Sums;
   readonly probation: Sums;
-  /** How many of the established nodes, and of all, can share neither subnet nor region: counted up to MOST_VARIETY. */
-  readonly variety: { readonly established: number; readonly all: number };
+  /** How many nodes of each can share neither subnet nor region: counted up to MOST_VARIETY. */
+  readonly variety: { readonly established: number; readonly probation: number };
 }
 
 // More than the replicas of one chunk, and than the subnets and regions that their nodes take away from each other.
@@ -61,19 +61,17 @@ export function buildPools(roster: Roster, assignedBytes: ReadonlyMap<number, nu
     append(established, at, onProbation[at] === 0 ? weight : 0);
     append(probation, at, onProbation[at] === 0 ? 0 : weight);
   }
-  const varietyOf = (weights: readonly Sums[]) =>
-    mostDifferent(spreadOf(roster, weights, []), NOTHING_HELD, MOST_VARIETY);
-  const variety = { established: varietyOf([established]), all: varietyOf([established, probation]) };
+  const varietyOf = (weights: Sums) => mostDifferent(spreadOf(roster, weights, []), NOTHING_HELD, MOST_VARIETY);
+  const variety = { established: varietyOf(established), probation: varietyOf(probation) };
   return { roster, established, probation, variety };
 }
 
 /** The subnets of those who have a weight and are not left out, by their numbers in the roster. */
-export function spreadOf(roster: Roster, weights: readonly Sums[], out: readonly number[]): Spread<number> {
-  const hasSomebody = (start: number, end: number) =>
-    weights.some(({ counts }) => {
-      const left = out.filter((at) => at >= start && at < end && counts[at + 1] !== counts[at]);
-      return (counts[end] ?? 0) - (counts[start] ?? 0) > new Set(left).size;
-    });
+export function spreadOf(roster: Roster, { counts }: Sums, out: readonly number[]): Spread<number> {
+  const hasSomebody = (start: number, end: number) => {
+    const left = out.filter((at) => at >= start && at < end && counts[at + 1] !== counts[at]);
+    return (counts[end] ?? 0) - (counts[start] ?? 0) > new Set(left).size;
+  };
   function* networks(region: number): Generator<number> {
     for (const { start, end } of roster.subnetsOf[region] ?? []) {
       if (hasSomebody(start, end)) yield roster.networks[start] ?? 0;

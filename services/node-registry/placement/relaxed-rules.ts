@@ -3,36 +3,38 @@ import type { SoftRule } from "./draw.ts";
 import { type Held, mostDifferent, type Spread } from "./variety.ts";
 
 /**
- * The rules that must give way for so many more replicas on nodes that fulfil the hard rules: in the order in which the
- * draw gives way. Nodes on probation come before less variety, because the draw asks them before it does with less.
+ * The rules that must give way for so many more replicas on nodes that fulfil the hard rules, in the order in which the draw
+ * gives way, where none of them falls to nodes on probation by chance. Where established nodes and those on probation have
+ * to share the replicas among them, it may do with fewer regions than there are.
  */
 export function rulesToRelax(
   able: readonly PlacementCandidate[],
   holders: readonly PlacementCandidate[],
   missing: number,
 ): ReadonlySet<SoftRule> {
-  const relaxed = varietyToRelax(able, holders, missing);
+  const held = heldBy(holders);
   const established = able.filter((node) => !node.isOnProbation);
-  const isShort = established.length < missing;
-  if (isShort || !varietyToRelax(established, holders, missing).isSubsetOf(relaxed)) relaxed.add("probation_share");
+  const networks = Math.min(missing, newNetworks(able, held));
+  const ownNetwork = Math.min(missing, newNetworks(established, held));
+  const ofEstablished = ownNetwork + Math.min(missing - networks, established.length - ownNetwork);
+  const isVaried =
+    newRegions(able, held) >= missing &&
+    newRegions(established, held) >= ofEstablished &&
+    mostDifferent(spreadOver(established), held, ownNetwork) === ownNetwork &&
+    mostDifferent(spreadOver(able), held, networks) === networks;
+  const relaxed = new Set<SoftRule>();
+  if (networks < missing) relaxed.add("different_subnets");
+  if (!isVaried) relaxed.add("different_regions");
+  if (ofEstablished < missing) relaxed.add("probation_share");
   return relaxed;
 }
 
-/** The draw takes whoever differs in both, then whoever differs in the subnet, then whoever differs in the region. */
-function varietyToRelax(
-  able: readonly PlacementCandidate[],
-  holders: readonly PlacementCandidate[],
-  missing: number,
-): Set<SoftRule> {
-  const held = heldBy(holders);
-  const networks = new Set(able.map((node) => node.peerNetwork)).difference(held.networks).size;
-  const regions = new Set(able.map((node) => node.region)).difference(held.regions).size;
-  const different = mostDifferent(spreadOver(able), held, missing);
-  const relaxed = new Set<SoftRule>();
-  if (different >= missing) return relaxed;
-  if (networks < missing) relaxed.add("different_subnets");
-  if (networks > different || regions < missing) relaxed.add("different_regions");
-  return relaxed;
+function newRegions(nodes: readonly PlacementCandidate[], held: Held<string>): number {
+  return new Set(nodes.map((node) => node.region)).difference(held.regions).size;
+}
+
+function newNetworks(nodes: readonly PlacementCandidate[], held: Held<string>): number {
+  return new Set(nodes.map((node) => node.peerNetwork)).difference(held.networks).size;
 }
 
 /** The subnets of each region in which the nodes stand. */

@@ -33,11 +33,10 @@ export function mostDifferent<K>(spread: Spread<K>, held: Held<K>, enough: numbe
 
 /**
  * Whether as many of the missing replicas as before can be different once the first of them stands in this subnet and
- * region: one after the other by weight alone would take nodes that leave nobody different for the rest. The same without
- * nodes on probation, where these are not needed.
+ * region: one after the other by weight alone would take nodes that leave nobody different for the rest.
  */
 export function keepsVariety<K>(
-  spreads: { readonly established: Spread<K>; readonly all: Spread<K> },
+  spread: Spread<K>,
   held: Held<K>,
   next: { readonly region: K; readonly network: K },
   missing: number,
@@ -48,10 +47,6 @@ export function keepsVariety<K>(
     regions: new Set([...held.regions, next.region]),
     networks: new Set([...held.networks, next.network]),
   };
-  const { established, all } = spreads;
-  const left = mostDifferent(established, then, rest);
-  if (left === rest) return true;
-  const possible = mostDifferent(all, held, missing);
-  if (mostDifferent(established, held, missing) === possible) return left >= possible - 1;
-  return mostDifferent(all, then, rest) >= possible - 1;
+  const left = mostDifferent(spread, then, rest);
+  return left === rest || left >= mostDifferent(spread, held, missing) - 1;
 }

@@ -147,7 +147,8 @@ export const PlacementRule = {
   NO_PENDING_DELETION: 5,
 
   /**
-   * A node on probation gets chunks only from the small share that is set aside.
+   * A node on probation gets chunks only from the small share that is set aside. Relaxed where the others are too few, or
+   * stand in too few subnets; not for a region, which a node declares itself.
    *
    * @generated from enum value: PLACEMENT_RULE_PROBATION_SHARE = 6;
    */
@@ -162,7 +163,7 @@ export const PlacementRule = {
   DIFFERENT_SUBNETS: 7,
 
   /**
-   * No other replica stands in the same region. Relaxed where the network is too small.
+   * No other replica stands in the same region. Relaxed where the network without nodes on probation is too small.
    *
    * @generated from enum value: PLACEMENT_RULE_DIFFERENT_REGIONS = 8;
    */
