@@ -31,6 +31,7 @@ function apply(keys: readonly KeyLife[], now: Temporal.Instant, wanted: boolean,
 test("whatever the order of events, no key signs before verifiers know it, and none goes before its tokens", () => {
   const steps = fc.array(fc.record({ waitMs: fc.integer({ min: 0, max: 40 * 86_400_000 }), wanted: fc.boolean() }), {
     maxLength: 40,
+    size: "max",
   });
   fc.assert(
     fc.property(steps, (list) => {

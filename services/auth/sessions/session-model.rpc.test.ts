@@ -140,7 +140,7 @@ test("whatever happens to a session, it does what the model says", { timeout: 12
     if (last === "next") expect((await refresh(token)).tokens).toBeDefined();
     else expect(await reasonOf(refresh(token))).toBe("REFRESH_TOKEN_INVALID");
   };
-  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), run), {
+  await fc.assert(fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25, size: "max" }), run), {
     numRuns: 60,
     endOnFailure: true,
   });

@@ -12,7 +12,7 @@ test("nodes come by node_id behind any node_id, whenever they were added, withou
     fc.record({ kind: fc.constant("read" as const), nodeId }),
   );
   fc.assert(
-    fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+    fc.property(fc.array(step, { maxLength: 200, size: "max" }), (steps) => {
       const order = createNodeOrder<NodeRecord>();
       const nodes = new Map<string, { nodeId: string; state: NodeStateName } & NodeRecord>();
       for (const { kind, nodeId } of steps) {

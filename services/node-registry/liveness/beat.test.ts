@@ -3,7 +3,7 @@ import { expect, test } from "vitest";
 import { type BeatFigures, type FoldedBeat, foldBeat, mergeBeats, newBeat } from "./beat.ts";
 
 const figures = (sequence: bigint): BeatFigures => ({ sequence, usedBytes: sequence, freeBytes: 0n, chunkCount: 0n });
-const anySequences = fc.array(fc.bigInt({ min: 1n, max: 6n }), { minLength: 1, maxLength: 20 });
+const anySequences = fc.array(fc.bigInt({ min: 1n, max: 6n }), { minLength: 1, maxLength: 20, size: "max" });
 
 /** The rule, one heartbeat at a time, on what is stored. */
 function apply(stored: bigint, sequences: readonly bigint[]): bigint {

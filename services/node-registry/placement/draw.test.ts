@@ -177,6 +177,7 @@ const network = fc.record({
   nodes: fc.array(fc.record({ network: fc.nat({ max: 5 }), region: fc.nat({ max: 3 }), isOnProbation: fc.boolean() }), {
     minLength: 1,
     maxLength: 15,
+    size: "max",
   }),
   count: fc.integer({ min: 1, max: 6 }),
   holders: fc.nat({ max: 2 }),

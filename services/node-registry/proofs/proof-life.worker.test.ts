@@ -43,7 +43,7 @@ interface World {
 
 test("whatever happens in whatever order, nobody is punished twice, wrongly, or not at all", async () => {
   await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25 }), async (steps) => {
+    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 25, size: "max" }), async (steps) => {
       await using base = await createProofFixture({ config: { PROOF_NODE_BUDGET: 16 } });
       const [liar, ...honest] = await base.addNodes(3);
       if (liar === undefined) throw new Error("three nodes");

@@ -17,6 +17,7 @@ function entry(kind: EvidenceKind, count = 1): Evidence {
 
 const anyLog = fc.array(fc.record({ kind: fc.constantFrom(...kinds), count: fc.integer({ min: 1, max: 200 }) }), {
   maxLength: 60,
+  size: "max",
 });
 
 test("the default formula is the original system's", () => {

@@ -178,7 +178,7 @@ const anyChunkFact: fc.Arbitrary<Fact> = fc
 
 test("the guard's claim, made before anything is posted, is what posting ends with", () => {
   fc.assert(
-    fc.property(fc.array(anyChunkFact, { maxLength: 40 }), (facts) => {
+    fc.property(fc.array(anyChunkFact, { maxLength: 40, size: "max" }), (facts) => {
       const book = bookOf();
       postFacts(book, facts);
       expect(claimsOf(facts)).toEqual(book.charges);
@@ -202,7 +202,7 @@ test("whatever comes in whatever order, the entries chain, and add up to the cha
 
 test("cutting the facts into batches changes nothing", () => {
   fc.assert(
-    fc.property(fc.array(anyChunkFact, { maxLength: 30 }), fc.nat(30), (facts, cut) => {
+    fc.property(fc.array(anyChunkFact, { maxLength: 30, size: "max" }), fc.nat(30), (facts, cut) => {
       const whole = outcome(facts);
       const book = bookOf();
       postFacts(book, facts.slice(0, cut));

@@ -32,7 +32,7 @@ test("the largest numbers do not overflow", () => {
 
 test("between two announcements of one threshold the use fell five points below it", () => {
   fc.assert(
-    fc.property(fc.array(fc.bigInt({ min: -50n, max: 1_200n }), { maxLength: 200 }), (uses) => {
+    fc.property(fc.array(fc.bigInt({ min: -50n, max: 1_200n }), { maxLength: 200, size: "max" }), (uses) => {
       const armed = new Map(thresholds.map((percent) => [percent, true]));
       let level = 0;
       for (const used of uses) {
