@@ -13,3 +13,16 @@ export interface OutboxEvent {
   /** W3C trace context of the request that caused it. */
   traceparent?: string;
 }
+
+/** An event as it is stored, under the names of its columns. */
+export interface OutboxRow {
+  readonly id: bigint;
+  readonly event_id: string;
+  readonly subject: string;
+  readonly key: string;
+  readonly key_version: bigint;
+  readonly type: string;
+  readonly payload: Uint8Array;
+  readonly traceparent: string | null;
+  readonly created_at: Temporal.Instant;
+}

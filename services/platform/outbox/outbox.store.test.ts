@@ -8,6 +8,8 @@ import { userEvent } from "../testing/event-kit.ts";
 import { createTestDatabase } from "../testing/test-database.ts";
 import { systemClock } from "../time/clock.ts";
 import { createOutbox, newEvent, transact } from "./outbox.ts";
+import type { OutboxRow } from "./outbox-event.ts";
+import { readUnpublished } from "./relay.store.ts";
 
 const zRow = z.strictObject({ id: zInt8, key: z.string(), key_version: zInt8 });
 const rowsOf = sql.type(zRow)`select id, key, key_version from auth.outbox order by id`;
@@ -46,6 +48,31 @@ test("a change that does not commit leaves no event and wakes nobody", async () 
   await transact({ pool, outbox }, (tx) => outbox.append(tx, [userEvent("key", 1n)]));
   expect(wakes).toBe(1);
 });
+
+test("the relay of this process is told what was committed, as it is stored, and of a try that was repeated only what counts", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth");
+  const outbox = createOutbox("auth");
+  const told: unknown[] = [];
+  outbox.onWake((committed) => told.push(...(committed ?? [])));
+  let tries = 0;
+  await transact({ pool, outbox }, async (tx) => {
+    tries += 1;
+    await outbox.append(tx, [userEvent("a", 1n), { ...userEvent("b", 1n), traceparent: "00-1-2-01" }]);
+    await outbox.append(tx, [userEvent("a", 2n)]);
+    if (tries === 1) await tx.query(sql.unsafe`do $$ begin raise 'again' using errcode = '40001'; end $$`);
+  });
+  expect(tries).toBe(2);
+  const query = { held: [], pausedKeys: [], pausedPrefixes: [], limit: 10 };
+  const stored = await readUnpublished(pool, "auth", query);
+  expect(stored).toHaveLength(3);
+  expect(told.map(withHex)).toEqual(stored.map(withHex));
+});
+
+function withHex(row: unknown) {
+  const { payload, created_at, ...rest } = row as OutboxRow;
+  return { ...rest, payload: Buffer.from(payload).toString("hex"), created_at: created_at.toString() };
+}
 
 test("an event carries its message, encoded and named", () => {
   const at = { subject: "decentrastore.user.registered.u", key: "u", keyVersion: 1n, clock: systemClock };

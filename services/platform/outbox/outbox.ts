@@ -5,7 +5,7 @@ import { eventTraceparent } from "#platform/rpc/trace.ts";
 import type { Clock } from "#platform/time/clock.ts";
 import { uuidv7 } from "#platform/time/uuid.ts";
 import { insertOutboxRows } from "./outbox.store.ts";
-import type { OutboxEvent } from "./outbox-event.ts";
+import type { OutboxEvent, OutboxRow } from "./outbox-event.ts";
 
 export type { OutboxEvent } from "./outbox-event.ts";
 
@@ -39,20 +39,35 @@ export function newEvent<D extends DescMessage>(schema: D, at: EventAddress, ini
  */
 export interface Outbox {
   append(tx: Connection, events: readonly OutboxEvent[]): Promise<void>;
-  /** Tells the relay of this process, if there is one, that rows were committed. Never fails, costs nothing. */
-  wake(): void;
+  /** What was appended in this transaction so far, and not taken yet. */
+  takeAppended(tx: Connection): readonly OutboxRow[];
+  /**
+   * Tells the relay of this process, if there is one, that rows were committed: these, or some that it has to look for.
+   * Never fails, costs nothing.
+   */
+  wake(committed?: readonly OutboxRow[]): void;
   /** Registers what `wake` calls (the relay); the answer takes it back. */
-  onWake(listener: () => void): () => void;
+  onWake(listener: (committed?: readonly OutboxRow[]) => void): () => void;
 }
 
 export function createOutbox(schema: string): Outbox {
-  const listeners = new Set<() => void>();
+  const listeners = new Set<(committed?: readonly OutboxRow[]) => void>();
+  const appended = new WeakMap<Connection, OutboxRow[]>();
   return {
     append: async (tx, events) => {
-      if (events.length > 0) await insertOutboxRows(tx, schema, events);
+      if (events.length === 0) return;
+      const rows = await insertOutboxRows(tx, schema, events);
+      const before = appended.get(tx);
+      if (before === undefined) appended.set(tx, rows);
+      else before.push(...rows);
     },
-    wake: () => {
-      for (const listener of listeners) listener();
+    takeAppended: (tx) => {
+      const rows = appended.get(tx) ?? [];
+      appended.delete(tx);
+      return rows;
+    },
+    wake: (committed) => {
+      for (const listener of listeners) listener(committed);
     },
     onWake: (listener) => {
       listeners.add(listener);
@@ -69,12 +84,12 @@ export async function transact<T>(
   deps: { pool: Pool; outbox: Outbox },
   work: (tx: Transaction) => Promise<T>,
 ): Promise<T> {
-  const result = await deps.pool.transaction(async (tx) => {
+  const { worked, committed } = await deps.pool.transaction(async (tx) => {
     const worked = await work(tx);
     failpoint("commit.before");
-    return worked;
+    return { worked, committed: deps.outbox.takeAppended(tx) };
   });
   failpoint("commit.after");
-  deps.outbox.wake();
-  return result;
+  deps.outbox.wake(committed);
+  return worked;
 }

@@ -1,7 +1,7 @@
 import { sealedHeaders } from "#platform/events/sealed-headers.ts";
 import type { Publication } from "#platform/nats/publisher.ts";
 import { streamOf } from "#platform/nats/streams.ts";
-import type { OutboxRow } from "./relay.store.ts";
+import type { OutboxRow } from "./outbox-event.ts";
 
 /** Words without wildcards; with a space in it the server takes the rest for something else and cuts the connection. */
 const SUBJECT = /^[^\s.*>]+(?:\.[^\s.*>]+)*$/;

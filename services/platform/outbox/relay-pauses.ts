@@ -2,7 +2,7 @@ import type { Logger } from "#platform/log/logger.ts";
 import type { PublishOutcome } from "#platform/nats/publisher.ts";
 import { isStreamName, type StreamName, streamOf } from "#platform/nats/streams.ts";
 import { createBackoffs } from "./backoffs.ts";
-import type { OutboxRow } from "./relay.store.ts";
+import type { OutboxRow } from "./outbox-event.ts";
 import type { RelayMetrics } from "./relay-metrics.ts";
 import { subjectPrefixes } from "./stream-recovery.ts";
 

@@ -1,18 +1,19 @@
 import { createLatch, type Latch } from "#platform/events/latch.ts";
 import { failpoint } from "#platform/failpoints/failpoints.ts";
-import type { Lease } from "#platform/leadership/leadership.ts";
 import { createPublisher, type Publisher, type PublishOutcome } from "#platform/nats/publisher.ts";
-import { type StreamName, streamOf } from "#platform/nats/streams.ts";
+import { streamOf } from "#platform/nats/streams.ts";
+import type { OutboxRow } from "./outbox-event.ts";
 import { publicationOf, sourceOf } from "./publication.ts";
-import { markPublished, type OutboxRow, readBacklog, readUnpublished, type Stored } from "./relay.store.ts";
-import type { RelayMetrics } from "./relay-metrics.ts";
-import type { RelayOptions } from "./relay-options.ts";
+import { readBacklog, readUnpublished } from "./relay.store.ts";
+import { createRelayMarks, type RelayMarks } from "./relay-marks.ts";
+import type { SessionContext } from "./relay-options.ts";
 import { createRelayPauses, type RelayPauses } from "./relay-pauses.ts";
 import { createSendQueue } from "./send-queue.ts";
 import { NotLeadingError, subjectPrefixes } from "./stream-recovery.ts";
 
-/** Rows in memory at most, and how many of them may be unanswered. */
+/** Rows in memory at most, how many of them without a reading, and how many may be unanswered. */
 const MAX_HELD = 4_096;
+const MAX_OFFERED = 2_048;
 const MAX_IN_FLIGHT = 2_048;
 const READ_LIMIT = 2_000;
 /**
@@ -22,21 +23,7 @@ const READ_LIMIT = 2_000;
 const ORDERED_EVERY = 1_000;
 /** At 1,000 commits a second a reading for each would find one row; this finds four, for 4 ms at most. */
 const READ_SPACING_MS = 4;
-const MARK_LIMIT = 2_000;
-const MARK_AFTER_MS = 10;
 const STOP_PATIENCE_MS = 5_000;
-
-export interface SessionContext {
-  options: Omit<RelayOptions, "metrics">;
-  metrics: RelayMetrics;
-  lease: Lease;
-  /** Aborted when the streams may have changed: what is in flight is then given up, and the streams are looked at again. */
-  doubt: AbortController;
-  /** Streams that gave a number a second time, and the last one below it: what they had above that is lost. */
-  fellBackTo: Map<string, number>;
-  /** Streams that cannot be used: their rows are left where they are. */
-  unready: readonly StreamName[];
-}
 
 /** Publishes until the lease is lost, the process stops (what is in flight is then waited for and marked), or doubt. */
 export async function runRelaySession(context: SessionContext): Promise<void> {
@@ -45,7 +32,7 @@ export async function runRelaySession(context: SessionContext): Promise<void> {
   const latch = createLatch(over);
   await using session = new RelaySession(context, publisher, latch);
   using stack = new DisposableStack();
-  stack.defer(context.options.outbox.onWake(() => session.wake()));
+  stack.defer(context.options.outbox.onWake((committed) => session.wake(committed)));
   await session.run(over);
 }
 
@@ -55,18 +42,15 @@ class RelaySession implements AsyncDisposable {
   readonly #latch: Latch;
   readonly #queue = createSendQueue<OutboxRow>();
   readonly #pauses: RelayPauses;
+  readonly #marks: RelayMarks;
   readonly #unreadyPrefixes: readonly string[];
   readonly #highest = new Map<string, number>();
-  #acknowledged: Stored[] = [];
   #isWoken = true;
   #hasBacklog = false;
   #readSinceOrdered = 0;
   #nextPollAt = 0;
   #readNotBefore = 0;
-  #markNotBefore = 0;
   #reading: Promise<void> | undefined;
-  #marking: Promise<void> | undefined;
-  #isDeposed = false;
 
   constructor(context: SessionContext, publisher: Publisher, latch: Latch) {
     this.#context = context;
@@ -74,29 +58,48 @@ class RelaySession implements AsyncDisposable {
     this.#latch = latch;
     this.#unreadyPrefixes = subjectPrefixes(context.unready);
     this.#pauses = createRelayPauses(context.options.log, context.metrics);
+    this.#marks = createRelayMarks(context, {
+      marked: (ids) => this.#queue.forget(ids),
+      change: () => latch.notify(),
+    });
   }
 
-  wake(): void {
-    this.#isWoken = true;
+  /** Rows that this process has just committed go out without being read, unless something may have to go before them. */
+  wake(committed?: readonly OutboxRow[]): void {
+    const isTaken = committed !== undefined && this.#takeOver(committed);
+    if (!isTaken) this.#isWoken = true;
     this.#latch.notify();
+  }
+
+  #takeOver(committed: readonly OutboxRow[]): boolean {
+    const isRoom = !this.#hasBacklog && this.#queue.size + committed.length <= MAX_OFFERED;
+    if (!isRoom || !this.#context.options.nats.isConnected()) return false;
+    let areAll = true;
+    for (const row of committed) {
+      const isUsable = !this.#unreadyPrefixes.some((prefix) => row.subject.startsWith(prefix));
+      if (!(isUsable && this.#pauses.mayGo(row) && this.#queue.offer(row))) areAll = false;
+      // A reading in the order of the index is due for them as for those that were read.
+      else this.#readSinceOrdered += 1;
+    }
+    return areAll;
   }
 
   async run(over: AbortSignal): Promise<void> {
     const { lease, doubt } = this.#context;
-    while (!over.aborted && lease.isHeld() && !this.#isDeposed) {
+    while (!over.aborted && lease.isHeld() && !this.#marks.isDeposed) {
       this.#send();
       this.#read();
-      this.#mark(MARK_AFTER_MS);
+      this.#marks.mark("due");
       await this.#latch.wait(this.#idleMs());
     }
-    if (this.#isDeposed) throw new NotLeadingError("another relay leads");
+    if (this.#marks.isDeposed) throw new NotLeadingError("another relay leads");
     if (!doubt.signal.aborted && lease.isHeld()) await this.#finish();
   }
 
   /** Nothing reads or marks any more once the session is gone; rows that were not marked are published again. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#publisher.abandon();
-    await Promise.all([this.#reading, this.#marking]);
+    await Promise.all([this.#reading, this.#marks.settled()]);
   }
 
   #send(): void {
@@ -129,11 +132,8 @@ class RelaySession implements AsyncDisposable {
     }
     if (!duplicate) this.#highest.set(stream, sequence);
     this.#pauses.stored(row, stream);
-    if (this.#acknowledged.length === 0) {
-      this.#markNotBefore = Math.max(this.#markNotBefore, this.#now() + MARK_AFTER_MS);
-    }
     this.#queue.acknowledged(row);
-    this.#acknowledged.push({ row, stream, sequence });
+    this.#marks.add({ row, stream, sequence });
   }
 
   #failed(row: OutboxRow, outcome: Exclude<PublishOutcome, { kind: "stored" }>): void {
@@ -167,16 +167,18 @@ class RelaySession implements AsyncDisposable {
     const pauses = this.#pauses.forReading(now);
     this.#nextPollAt = now + (options.pollMs ?? 75);
     if (pauses === undefined) return;
+    const held = this.#queue.startReading();
+    let found: readonly OutboxRow[] = [];
     try {
       const isOrdered = this.#hasBacklog || this.#readSinceOrdered >= ORDERED_EVERY;
       const read = isOrdered ? readBacklog : readUnpublished;
       const limit = Math.min(READ_LIMIT, MAX_HELD - this.#queue.size);
       const pausedPrefixes = [...pauses.pausedPrefixes, ...this.#unreadyPrefixes];
-      const query = { ...pauses, pausedPrefixes, held: this.#queue.heldIds(), limit };
+      const query = { ...pauses, pausedPrefixes, held, limit };
       const rows = await read(options.pool, options.schema, query);
       this.#hasBacklog = rows.length === limit;
       this.#readSinceOrdered = rows.length + (isOrdered ? 0 : this.#readSinceOrdered);
-      this.#queue.add(rows.filter(this.#pauses.mayGo));
+      found = rows.filter(this.#pauses.mayGo);
       const took = this.#now() - now;
       if (this.#hasBacklog) this.#isWoken = true;
       else this.#readNotBefore = now + READ_SPACING_MS;
@@ -185,47 +187,17 @@ class RelaySession implements AsyncDisposable {
     } catch (error) {
       options.log.warn({ err: error }, "could not read the outbox");
       this.#readNotBefore = now + 200 + Math.random() * 800;
-    }
-  }
-
-  /** One statement at a time; what is acknowledged meanwhile goes into the next. */
-  #mark(afterMs: number): void {
-    const isDue = afterMs === 0 || this.#acknowledged.length >= MARK_LIMIT || this.#now() >= this.#markNotBefore;
-    if (this.#marking !== undefined || this.#acknowledged.length === 0 || !isDue) return;
-    const batch = this.#acknowledged.splice(0, MARK_LIMIT);
-    this.#marking = this.#markRows(batch).finally(() => {
-      this.#marking = undefined;
-      this.#latch.notify();
-    });
-  }
-
-  async #markRows(batch: Stored[]): Promise<void> {
-    const { options, lease, metrics } = this.#context;
-    try {
-      failpoint("relay.before-mark");
-      if (!(await markPublished(options.pool, options.schema, lease.epoch, batch))) {
-        this.#isDeposed = true;
-        return;
-      }
-      failpoint("relay.after-mark");
-      this.#queue.forget(batch.map(({ row }) => row.id));
-      for (const [stream, stored] of Map.groupBy(batch, ({ stream }) => stream)) {
-        metrics.published.inc({ stream }, stored.length);
-        metrics.streamFull.set({ stream }, 0);
-      }
-    } catch (error) {
-      options.log.warn({ err: error }, "could not mark published events");
-      this.#acknowledged.unshift(...batch);
-      this.#markNotBefore = this.#now() + 200 + Math.random() * 300;
+    } finally {
+      this.#queue.endReading(found);
     }
   }
 
   /** The clean stop: nothing new goes out, what is under way is waited for and marked. */
   async #finish(): Promise<void> {
     const deadline = this.#now() + STOP_PATIENCE_MS;
-    const isBusy = () => this.#publisher.inFlight() + this.#acknowledged.length > 0 || this.#marking !== undefined;
-    while (isBusy() && this.#now() < deadline && !this.#isDeposed && this.#context.lease.isHeld()) {
-      this.#mark(0);
+    const isBusy = () => this.#publisher.inFlight() > 0 || this.#marks.isBusy;
+    while (isBusy() && this.#now() < deadline && !this.#marks.isDeposed && this.#context.lease.isHeld()) {
+      this.#marks.mark("all");
       await this.#latch.wait(50);
     }
   }
@@ -238,8 +210,7 @@ class RelaySession implements AsyncDisposable {
     const nextRead = this.#isWoken ? this.#readNotBefore : Math.max(this.#nextReadAt(), this.#readNotBefore);
     const isReadPossible =
       this.#reading === undefined && this.#queue.size < MAX_HELD && this.#context.options.nats.isConnected();
-    const nextMark = this.#acknowledged.length > 0 && this.#marking === undefined ? this.#markNotBefore : Infinity;
-    const next = Math.min(isReadPossible ? nextRead : Infinity, nextMark, this.#now() + 1_000);
+    const next = Math.min(isReadPossible ? nextRead : Infinity, this.#marks.nextAt(), this.#now() + 1_000);
     return Math.max(1, next - this.#now());
   }
 

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Connection, Pool, Transaction } from "#platform/postgres/pool.ts";
 import { instant, int8Array, sql, textArray, zBytes, zInstant, zInt8, zUuid } from "#platform/postgres/sql.ts";
+import type { OutboxRow } from "./outbox-event.ts";
 
 /** The lease that the relay of a schema holds. */
 export const RELAY_LEASE = "outbox-relay";
@@ -16,7 +17,6 @@ const zOutboxRow = z.strictObject({
   traceparent: z.string().nullable(),
   created_at: zInstant,
 });
-export type OutboxRow = z.infer<typeof zOutboxRow>;
 
 export interface UnpublishedQuery {
   held: readonly bigint[];

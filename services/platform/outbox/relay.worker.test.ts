@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { createEventKit, eventually, querySuperuser, streamContent } from "../testing/event-kit.ts";
+import { createEventKit, eventually, querySuperuser, streamContent, userEvent } from "../testing/event-kit.ts";
+import { createOutbox, transact } from "./outbox.ts";
 
 test("events arrive with their envelope, in order within each key", async () => {
   await using kit = await createEventKit();
@@ -46,6 +47,38 @@ test("events that another process committed are found without a wake", async () 
      values (gen_random_uuid(), 'decentrastore.user.registered.b', 'b', 1, 'T', '')`,
   );
   await eventually(async () => (await relay.metric("outbox_published_total")) === 2, "the second is published");
+});
+
+test("what this process has committed goes out without being read", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay();
+  await kit.append(["a"]);
+  await eventually(async () => (await kit.unpublished()) === 0, "the first is published");
+  // Marking needs these columns, reading all of them.
+  await querySuperuser(
+    kit.db,
+    "revoke select on auth.outbox from auth_app; grant select (id, created_at) on auth.outbox to auth_app",
+  );
+  await kit.append(Array.from({ length: 300 }, (_, index) => (index % 3 === 0 ? "a" : `key-${index % 50}`)));
+  await eventually(async () => (await kit.unpublished()) === 0, "the others are published");
+  expect(await relay.metric("outbox_published_total")).toBe(301);
+  expectOrder(await streamContent(kit.operator, "USERS"));
+});
+
+test("an event waits for those of its key that another process has committed before", async () => {
+  await using kit = await createEventKit();
+  await using relay = kit.relay({ pollMs: 60_000 });
+  await kit.append(["first"]);
+  await eventually(async () => (await relay.metric("outbox_published_total")) === 1, "the relay runs");
+  for (const key of ["x", "y", "z"]) {
+    const elsewhere = createOutbox("auth");
+    const at = { pool: kit.pool, outbox: elsewhere };
+    await transact(at, (tx) => elsewhere.append(tx, [userEvent(key, 1n), userEvent(key, 2n)]));
+    const ours = { pool: kit.pool, outbox: kit.outbox };
+    await transact(ours, (tx) => kit.outbox.append(tx, [userEvent(key, 3n), userEvent(key, 4n)]));
+  }
+  await eventually(async () => (await kit.unpublished()) === 0, "everything published");
+  expectOrder(await streamContent(kit.operator, "USERS"));
 });
 
 test("a full stream keeps events in the outbox and goes on by itself when there is room again", async () => {

@@ -14,7 +14,8 @@ export type { RelayOptions } from "./relay-options.ts";
  * Publishes the outbox of one schema to JetStream, in one process at a time.
  *
  * At least once, in order within each key: two rows of one key are never in flight together, and a key whose event
- * fails stops until it went through, while others go on. A full stream leaves events in the outbox; a lost stream is
+ * fails stops until it went through, while others go on. What this process commits goes out from memory; what others do, or
+ * what may have to wait for theirs, is read. A full stream leaves events in the outbox; a lost stream is
  * made again and gets what the outbox holds. Disposing publishes nothing more, waits for what is in flight and marks it.
  */
 export function startRelay(given: RelayOptions): AsyncDisposable {

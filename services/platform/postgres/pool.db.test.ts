@@ -90,6 +90,17 @@ test("several statements in one text are refused before the first one runs", asy
   expect(await pool.any(sql.unsafe`select name from auth.leases`)).toEqual([]);
 });
 
+test("a transaction that swallows a failed statement is not taken for committed", async () => {
+  await using db = await createTestDatabase();
+  const pool = await db.pool("auth", { poolSize: 1, maxOverflow: 0 });
+  const outcome = pool.transaction(async (tx) => {
+    await tx.query(sql.unsafe`insert into auth.leases values ('x', gen_random_uuid(), 1, now())`);
+    await tx.query(sql.unsafe`select 1 / 0`).catch(() => {});
+  });
+  await expect(outcome).rejects.toThrow(/was rolled back: a statement in it had failed/);
+  expect(await pool.any(sql.unsafe`select name from auth.leases`)).toEqual([]);
+});
+
 test("waiting for a connection is bounded in time and in number, and counted", async () => {
   await using db = await createTestDatabase();
   const metrics = createMetrics("test");

@@ -174,6 +174,10 @@ async function run(
     timeoutMs === undefined ? undefined : setTimeout(() => link.client.connection.stream.destroy(), timeoutMs);
   try {
     const result = await send(link.client, text, values, name);
+    // The server takes a COMMIT after a failed statement for a ROLLBACK, and says so in no other way.
+    if (text === "COMMIT" && result.command === "ROLLBACK") {
+      throw new Error("the transaction was rolled back: a statement in it had failed");
+    }
     return {
       command: commands.find((command) => command === result.command) ?? "SELECT",
       fields: result.fields.map((field) => ({ dataTypeId: field.dataTypeID, name: field.name })),
